@@ -1,0 +1,133 @@
+//! What the cache decided about a request and why; the reasons are the labels of metrics, `Cache-Status` and spans.
+
+/// Why a request is not answered from, and does not fill, the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BypassReason {
+    /// The route is not cached.
+    RouteOff,
+    /// The route's cache is off on purpose for reading and writing.
+    Method,
+    /// The request asks not to be stored (`no-store`, honoured by the route).
+    RequestNoStore,
+    /// The request carries `Range` that cannot be answered from a full entry.
+    Range,
+    /// The body is larger than the route's limit.
+    BodyTooLarge,
+    /// The request upgrades the connection.
+    Upgrade,
+    /// The key was found uncacheable a moment ago.
+    HitForMiss,
+    /// The request has a conditional that the cache does not evaluate (`If-Match`, `If-Unmodified-Since`).
+    Conditional,
+    /// The request needs a tenant and has none.
+    NoTenant,
+    /// There is no level to keep entries in.
+    NoLevel,
+}
+
+impl BypassReason {
+    /// The stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RouteOff => "route-off",
+            Self::Method => "method",
+            Self::RequestNoStore => "request-no-store",
+            Self::Range => "range",
+            Self::BodyTooLarge => "body-too-large",
+            Self::Upgrade => "upgrade",
+            Self::HitForMiss => "hit-for-miss",
+            Self::Conditional => "conditional",
+            Self::NoTenant => "no-tenant",
+            Self::NoLevel => "no-level",
+        }
+    }
+}
+
+/// Why no entry could answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MissReason {
+    /// Nothing is stored under the key.
+    Uri,
+    /// Something is stored, for other values of the headers that `Vary` names.
+    Vary,
+    /// What is stored was purged.
+    Purged,
+    /// What is stored is too old to be used without asking.
+    Stale,
+    /// The request refuses what is stored (`no-cache`, `max-age`, `min-fresh`, honoured by the route).
+    Request,
+    /// The route only writes.
+    WriteOnly,
+}
+
+impl MissReason {
+    /// The stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Uri => "uri-miss",
+            Self::Vary => "vary-miss",
+            Self::Purged => "purged",
+            Self::Stale => "stale",
+            Self::Request => "request",
+            Self::WriteOnly => "write-only",
+        }
+    }
+}
+
+/// Why a response was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefuseReason {
+    /// The route does not write.
+    ReadOnly,
+    /// `no-store` in the response.
+    NoStore,
+    /// `private` in the response to a shared cache.
+    Private,
+    /// The response sets a cookie.
+    SetCookie,
+    /// The status is not cacheable here.
+    Status,
+    /// Neither the origin nor the route gives a life, and there is no validator.
+    NoFreshness,
+    /// The request had `Authorization` and the response does not allow sharing.
+    Authorization,
+    /// `Vary: *`.
+    VaryStar,
+    /// The response is larger than the route's limit.
+    TooLarge,
+    /// A part of a representation.
+    Partial,
+    /// An event stream.
+    EventStream,
+    /// The response ended before it was complete.
+    Incomplete,
+    /// The response has trailers.
+    Trailers,
+    /// The entry was purged while it was filled.
+    Purged,
+    /// The response is malformed: conflicting or invalid freshness or framing.
+    Malformed,
+}
+
+impl RefuseReason {
+    /// The stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read-only",
+            Self::NoStore => "no-store",
+            Self::Private => "private",
+            Self::SetCookie => "set-cookie",
+            Self::Status => "status",
+            Self::NoFreshness => "no-freshness",
+            Self::Authorization => "authorization",
+            Self::VaryStar => "vary-star",
+            Self::TooLarge => "too-large",
+            Self::Partial => "partial",
+            Self::EventStream => "event-stream",
+            Self::Incomplete => "incomplete",
+            Self::Trailers => "trailers",
+            Self::Purged => "purged",
+            Self::Malformed => "malformed",
+        }
+    }
+}
