@@ -1,1 +1,117 @@
-//! admin.
+//! The admin API: probes, metrics, configuration, cache and upstreams, on a listener of its own.
+//!
+//! One file per group of endpoints. Every request passes [`auth::guard`] first.
+
+pub mod auth;
+mod cache;
+mod config;
+mod probes;
+pub mod problem;
+mod upstreams;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::control::reload::Controller;
+use crate::control::state::State;
+use crate::telemetry::log::LogHandle;
+use auth::LockOut;
+use problem::Problem;
+
+/// What the admin API reads and acts on.
+pub struct Context {
+    /// The running state.
+    pub state: Arc<State>,
+    /// Applies configurations.
+    pub controller: Arc<Controller>,
+    /// Changes the log level.
+    pub log: LogHandle,
+    /// Ends the process gracefully, as SIGTERM does.
+    pub drain: tokio_util::sync::CancellationToken,
+    /// Addresses that tried bad tokens.
+    pub lock_out: LockOut,
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Outrigger admin API",
+    description = "Probes, metrics, configuration, cache and upstreams. Errors are problem documents (RFC 9457)."
+))]
+struct Document;
+
+/// The API's routes.
+pub fn router(context: Arc<Context>) -> Router {
+    let (router, document) = documented().split_for_parts();
+    let document = Arc::new(document);
+    router
+        .route(
+            "/openapi.json",
+            axum::routing::get(async move || Json((*document).clone())),
+        )
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(Arc::clone(&context), auth::guard))
+        .with_state(context)
+}
+
+/// The OpenAPI document of the API.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    documented().split_for_parts().1
+}
+
+fn documented() -> OpenApiRouter<Arc<Context>> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(probes::livez))
+        .routes(routes!(probes::readyz))
+        .routes(routes!(probes::startupz))
+        .routes(routes!(probes::metrics))
+        .routes(routes!(config::show))
+        .routes(routes!(config::validate))
+        .routes(routes!(config::reload))
+        .routes(routes!(config::log_level))
+        .routes(routes!(config::drain))
+        .routes(routes!(cache::stats))
+        .routes(routes!(cache::purge))
+        .routes(routes!(cache::clear))
+        .routes(routes!(upstreams::list))
+        .routes(routes!(upstreams::drain))
+        .routes(routes!(upstreams::enable))
+}
+
+async fn not_found(request: Request) -> Response {
+    Problem::not_found(request.uri().path().to_owned()).into_response()
+}
+
+async fn method_not_allowed(method: Method, request: Request) -> Response {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "This resource has other methods",
+    )
+    .detail(format!("{method} {}", request.uri().path()))
+    .into_response()
+}
+
+/// Serves the API on `listener` until `stop` is cancelled.
+///
+/// # Errors
+/// When accepting fails for good.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    context: Arc<Context>,
+    stop: tokio_util::sync::CancellationToken,
+) -> std::io::Result<()> {
+    let service = router(context).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
+}

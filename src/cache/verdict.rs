@@ -13,6 +13,8 @@ pub enum BypassReason {
     Range,
     /// The body is larger than the route's limit.
     BodyTooLarge,
+    /// The request has a body that is not part of the key.
+    BodyNotKeyed,
     /// The request upgrades the connection.
     Upgrade,
     /// The key was found uncacheable a moment ago.
@@ -21,6 +23,8 @@ pub enum BypassReason {
     Conditional,
     /// The request needs a tenant and has none.
     NoTenant,
+    /// Another request's fill of the key took too long to wait for.
+    LockTimeout,
     /// There is no level to keep entries in.
     NoLevel,
 }
@@ -34,10 +38,12 @@ impl BypassReason {
             Self::RequestNoStore => "request-no-store",
             Self::Range => "range",
             Self::BodyTooLarge => "body-too-large",
+            Self::BodyNotKeyed => "body-not-keyed",
             Self::Upgrade => "upgrade",
             Self::HitForMiss => "hit-for-miss",
             Self::Conditional => "conditional",
             Self::NoTenant => "no-tenant",
+            Self::LockTimeout => "lock-timeout",
             Self::NoLevel => "no-level",
         }
     }
@@ -52,6 +58,8 @@ pub enum MissReason {
     Vary,
     /// What is stored was purged.
     Purged,
+    /// An unsafe request has changed the target since.
+    Invalidated,
     /// What is stored is too old to be used without asking.
     Stale,
     /// The request refuses what is stored (`no-cache`, `max-age`, `min-fresh`, honoured by the route).
@@ -67,6 +75,7 @@ impl MissReason {
             Self::Uri => "uri-miss",
             Self::Vary => "vary-miss",
             Self::Purged => "purged",
+            Self::Invalidated => "invalidated",
             Self::Stale => "stale",
             Self::Request => "request",
             Self::WriteOnly => "write-only",
@@ -85,11 +94,13 @@ pub enum RefuseReason {
     Private,
     /// The response sets a cookie.
     SetCookie,
+    /// The answer to this method is no entry (`HEAD`, or a method that is not cached).
+    Method,
     /// The status is not cacheable here.
     Status,
     /// Neither the origin nor the route gives a life, and there is no validator.
     NoFreshness,
-    /// The request had `Authorization` and the response does not allow sharing.
+    /// The request had credentials, the key has no principal, and the response does not allow sharing.
     Authorization,
     /// `Vary: *`.
     VaryStar,
@@ -117,6 +128,7 @@ impl RefuseReason {
             Self::NoStore => "no-store",
             Self::Private => "private",
             Self::SetCookie => "set-cookie",
+            Self::Method => "method",
             Self::Status => "status",
             Self::NoFreshness => "no-freshness",
             Self::Authorization => "authorization",

@@ -1,5 +1,7 @@
 //! The resolved configuration: valid by construction, with every default filled in.
 //!
+//! Longer than most files: it is one list of types without any logic, and is read as one.
+//!
 //! Only `config::resolve` makes these values, so the rest of the product neither checks nor defaults anything.
 
 use std::collections::BTreeMap;
@@ -121,6 +123,8 @@ pub struct Token {
     pub role: Role,
     /// SHA-256 of the token.
     pub sha256: Secret<[u8; 32]>,
+    /// Where it was read.
+    pub sha256_file: PathBuf,
 }
 
 /// A group of interchangeable endpoints.
@@ -235,7 +239,7 @@ pub enum Probe {
 pub struct Timeouts {
     /// For a connection including TLS.
     pub connect: Duration,
-    /// From the end of the request head to the response head.
+    /// From the last byte of the request to the response head; each part of the request body starts it anew.
     pub first_byte: Duration,
     /// Without a byte of the body.
     pub idle: Duration,

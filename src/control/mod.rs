@@ -1,1 +1,5 @@
-//! control.
+//! What is running: the shared state, its snapshot, and the reload transaction that replaces it.
+
+pub mod reload;
+pub mod state;
+pub mod watch;

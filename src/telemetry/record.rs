@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::Method;
+use http::{HeaderValue, Method, Uri};
 
 use crate::clock::Timestamp;
 
@@ -50,6 +50,22 @@ impl CacheResult {
             Self::Bypass => "bypass",
             Self::None => "none",
         }
+    }
+}
+
+/// A cache level, as [`Telemetry::level`](super::Telemetry::level) numbered it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LevelId(u8);
+
+impl LevelId {
+    /// The level at `index` of the metric tables.
+    pub(super) fn from_index(index: usize) -> Self {
+        Self(u8::try_from(index).unwrap_or(u8::MAX))
+    }
+
+    /// Its index in the metric tables.
+    pub(super) fn index(self) -> usize {
+        usize::from(self.0)
     }
 }
 
@@ -103,15 +119,17 @@ pub struct RequestRecord {
     /// `http` or `https`.
     pub scheme: &'static str,
     /// Host and port asked for.
-    pub authority: Arc<str>,
-    /// Path and query, unmasked: whoever writes it out masks the query.
-    pub target: Arc<str>,
+    pub authority: HeaderValue,
+    /// The target as received, unmasked: whoever writes it out masks the query.
+    pub uri: Uri,
     /// `HTTP/1.1` and the like.
     pub version: http::Version,
     /// Status sent; 0 when the client left before the head.
     pub status: u16,
     /// How the cache took part.
     pub cache: CacheResult,
+    /// The level that decided; none when no level was asked.
+    pub level: Option<LevelId>,
     /// Why: a name of `cache::verdict`, or of the error.
     pub reason: &'static str,
     /// Whether the response was put into the cache.

@@ -1,0 +1,297 @@
+//! What the cache holds, and purges.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Context;
+use super::problem::{self, Problem};
+use crate::cache::digest::KeyDigest;
+use crate::cache::partition::tenant_digest;
+use crate::cache::purge::{Mode, Selector};
+use crate::cache::query;
+use crate::telemetry::Event;
+
+/// Longest text of one selector.
+const MAX_SELECTOR: usize = 8 * 1024;
+/// Most selectors of one purge.
+const MAX_SELECTORS: usize = 1_000;
+
+/// Statistics of the cache.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Stats {
+    /// Levels in the order in which they are asked.
+    levels: Vec<LevelStats>,
+    /// Entries and bytes by route.
+    routes: BTreeMap<String, RouteStats>,
+    /// Position of the last purge.
+    purge_position: u64,
+}
+
+/// One level.
+#[derive(Serialize, ToSchema)]
+struct LevelStats {
+    /// Its name.
+    name: String,
+    /// `memory`.
+    kind: &'static str,
+    /// Keys.
+    entries: u64,
+    /// Bytes, keys and overhead included.
+    bytes: u64,
+    /// Bound of `bytes`.
+    capacity: u64,
+    /// Entries that made room for others.
+    evictions: u64,
+}
+
+/// One route.
+#[derive(Default, Serialize, ToSchema)]
+struct RouteStats {
+    /// Entries, variants counted singly.
+    entries: u64,
+    /// Bytes.
+    bytes: u64,
+    /// Times an entry now stored has answered.
+    hits: u64,
+}
+
+/// Shows what is stored, by level and route.
+#[utoipa::path(get, path = "/api/v1/performance/cache/stats", tag = "cache", responses((status = 200, body = Stats)))]
+pub(super) async fn stats(State(context): State<Arc<Context>>) -> Result<Json<Stats>, Problem> {
+    let count = move || {
+        let cache = &context.state.cache;
+        let snapshot = context.state.snapshot.load_full();
+        let mut routes: BTreeMap<String, RouteStats> = BTreeMap::new();
+        let mut levels = Vec::new();
+        if let (Some(memory), Some(level)) = (&cache.memory, &snapshot.config.cache.memory) {
+            memory.for_each(|_, entry| {
+                let route = routes.entry(entry.route().to_string()).or_default();
+                route.entries += 1;
+                route.bytes += entry.weight();
+                route.hits += entry.hits();
+            });
+            levels.push(LevelStats {
+                name: level.name.to_string(),
+                kind: "memory",
+                entries: memory.len(),
+                bytes: memory.bytes(),
+                capacity: level.capacity,
+                evictions: memory.evictions(),
+            });
+        }
+        Stats {
+            levels,
+            routes,
+            purge_position: cache.purges.position(),
+        }
+    };
+    tokio::task::spawn_blocking(count)
+        .await
+        .map(Json)
+        .map_err(|error| Problem::internal(error.to_string()))
+}
+
+/// What to purge; the parts given are purged each for itself.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Purge {
+    /// Key digests as hex.
+    keys: Vec<String>,
+    /// URLs: absolute, or `host/path?query`.
+    urls: Vec<String>,
+    /// Everything whose `host/path?query` begins so; or whose path does, when it begins with `/`.
+    prefix: Option<String>,
+    /// Glob over `route:METHOD host/path?query`; `*` matches any run of characters, `?` one.
+    pattern: Option<String>,
+    /// Tags.
+    tags: Vec<String>,
+    /// A route's name.
+    route: Option<String>,
+    /// A tenant, as in the header that the route names.
+    tenant: Option<String>,
+    /// Everything.
+    all: bool,
+    /// `hard` (default): never used again; `soft`: validated before the next use.
+    mode: PurgeMode,
+    /// Only counts what would match.
+    dry_run: bool,
+    /// Longest wait for replicas, in milliseconds; there are none without a shared level.
+    wait_ms: Option<u64>,
+}
+
+/// How entries are purged.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum PurgeMode {
+    /// Never used again.
+    #[default]
+    Hard,
+    /// Validated before the next use.
+    Soft,
+}
+
+/// What a purge did.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Purged {
+    /// Entries that matched on this replica.
+    matched: u64,
+    /// Position of the purge in the log; none for a dry run.
+    position: Option<u64>,
+    /// Other replicas that have applied it; there are none without a shared level.
+    replicas_confirmed: u64,
+    /// Record in the audit log; none without one.
+    audit_id: Option<String>,
+    /// Whether nothing was purged.
+    dry_run: bool,
+}
+
+/// Purges entries. When it has answered, no entry filled before it is served again.
+#[utoipa::path(post, path = "/api/v1/performance/cache/purge", tag = "cache", request_body = Purge,
+    responses((status = 200, body = Purged), (status = 400, body = Problem)))]
+pub(super) async fn purge(
+    State(context): State<Arc<Context>>,
+    problem::Json(wanted): problem::Json<Purge>,
+) -> Result<Json<Purged>, Problem> {
+    let selectors = selectors(&context, &wanted)?;
+    let mode = match wanted.mode {
+        PurgeMode::Hard => Mode::Hard,
+        PurgeMode::Soft => Mode::Soft,
+    };
+    run(context, selectors, mode, wanted.dry_run).await
+}
+
+#[derive(Deserialize, IntoParams)]
+pub(super) struct Pattern {
+    /// Glob over `route:METHOD host/path?query`, for example `api_*`.
+    pattern: String,
+}
+
+/// Purges by a glob over `route:METHOD host/path?query`.
+#[utoipa::path(post, path = "/api/v1/performance/api/cache/clear", tag = "cache", params(Pattern),
+    responses((status = 200, body = Purged), (status = 400, body = Problem)))]
+pub(super) async fn clear(
+    State(context): State<Arc<Context>>,
+    problem::Query(query): problem::Query<Pattern>,
+) -> Result<Json<Purged>, Problem> {
+    let wanted = Purge {
+        pattern: Some(query.pattern),
+        ..Purge::default()
+    };
+    let selectors = selectors(&context, &wanted)?;
+    run(context, selectors, Mode::Hard, false).await
+}
+
+async fn run(
+    context: Arc<Context>,
+    selectors: Vec<Selector>,
+    mode: Mode,
+    dry_run: bool,
+) -> Result<Json<Purged>, Problem> {
+    // The log is flushed to disk before the answer, which must not hold up other admin requests.
+    let purge = move || {
+        context
+            .state
+            .cache
+            .purge(selectors, mode, dry_run)
+            .map(|done| (done, context))
+    };
+    let (done, context) = tokio::task::spawn_blocking(purge)
+        .await
+        .map_err(|error| Problem::internal(error.to_string()))?
+        .map_err(|error| Problem::internal(format!("the purge log cannot be written: {error}")))?;
+    if let Some(position) = done.position {
+        let event = Event::Purged {
+            scope: done.scope,
+            matched: done.matched,
+            position,
+        };
+        context.state.telemetry.emit(event);
+    }
+    Ok(Json(Purged {
+        matched: done.matched,
+        position: done.position,
+        replicas_confirmed: 0,
+        audit_id: None,
+        dry_run,
+    }))
+}
+
+fn selectors(context: &Context, wanted: &Purge) -> Result<Vec<Selector>, Problem> {
+    let mut selectors = Vec::new();
+    for key in &wanted.keys {
+        let digest: Option<[u8; 32]> = hex::decode(key).ok().and_then(|bytes| bytes.try_into().ok());
+        let digest = digest
+            .ok_or_else(|| Problem::bad_request(format!("`{key}` is not a key: 64 hexadecimal digits")))?;
+        selectors.push(Selector::Key(KeyDigest(digest)));
+    }
+    selectors.extend(wanted.prefix.iter().map(|prefix| Selector::prefix(prefix)));
+    selectors.extend(wanted.pattern.iter().cloned().map(Selector::Glob));
+    selectors.extend(wanted.tags.iter().cloned().map(Selector::Tag));
+    selectors.extend(wanted.route.iter().cloned().map(Selector::Route));
+    selectors.extend(
+        wanted
+            .tenant
+            .iter()
+            .map(|tenant| Selector::Tenant(tenant_digest(tenant.as_bytes()))),
+    );
+    if wanted.all {
+        selectors.push(Selector::All);
+    }
+    let count = selectors.len() + wanted.urls.len();
+    if count == 0 {
+        return Err(Problem::bad_request(
+            "say what to purge: keys, urls, prefix, pattern, tags, route, tenant or all",
+        ));
+    }
+    if count > MAX_SELECTORS {
+        return Err(Problem::bad_request(format!(
+            "at most {MAX_SELECTORS} selectors in one purge"
+        )));
+    }
+    let texts = wanted
+        .urls
+        .iter()
+        .chain(&wanted.tags)
+        .chain(&wanted.prefix)
+        .chain(&wanted.pattern)
+        .chain(&wanted.route);
+    for text in texts {
+        if text.is_empty() || text.len() > MAX_SELECTOR || text.chars().any(char::is_control) {
+            return Err(Problem::bad_request(
+                "a selector is 1 to 8192 bytes without control characters",
+            ));
+        }
+    }
+    // In front: the last selector names the purge's scope in metrics.
+    selectors.splice(0..0, urls(context, &wanted.urls));
+    Ok(selectors)
+}
+
+/// The URLs, each in all forms that the routes' rules for queries give it in keys.
+fn urls(context: &Context, urls: &[String]) -> Vec<Selector> {
+    let snapshot = context.state.snapshot.load_full();
+    let rules = || {
+        let caching = snapshot
+            .routes
+            .iter()
+            .filter_map(|route| route.config.cache.as_ref());
+        caching.map(|rules| &rules.vary.query)
+    };
+    let mut selectors = Vec::new();
+    for url in urls {
+        let url = url.split('#').next().unwrap_or_default();
+        let (path, query) = match url.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (url, None),
+        };
+        for form in query::forms(query, rules()) {
+            selectors.push(Selector::Url(query::join("", path, form.as_deref())));
+        }
+    }
+    selectors
+}

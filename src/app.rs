@@ -1,0 +1,390 @@
+//! Builds every part from one configuration, runs them, and drains. The only file that knows everyone.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, auth::LockOut};
+use crate::cache::engine::Cache;
+use crate::cache::purge::PurgeLog;
+use crate::clock::Clock;
+use crate::config::{Environment, Loaded, Name};
+use crate::control::reload::{self, Controller, Participant};
+use crate::control::state::State;
+use crate::control::watch;
+use crate::proxy::fleet::{self, Fleet};
+use crate::proxy::listener::SharedListener;
+use crate::proxy::tls::ReloadingTls;
+use crate::tasks::Tasks;
+use crate::telemetry::log::LogHandle;
+use crate::telemetry::metrics::BuildInfo;
+use crate::telemetry::samples::{EndpointCount, LevelSample};
+use crate::telemetry::{Event, Telemetry};
+
+/// Longest wait for the first health checks before the process counts as started.
+const FIRST_CHECKS: Duration = Duration::from_secs(1);
+/// Longest life of a cache entry, and so of a record in the purge log.
+const PURGE_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Time for spans and log lines to leave at the end.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// How to run.
+#[derive(Debug)]
+pub struct Options {
+    /// The configuration file, for reloads.
+    pub file: Option<PathBuf>,
+    /// Where `${VAR}` and sizes relative to the machine come from.
+    pub environment: Environment,
+    /// How long connections are still accepted after the drain began.
+    pub drain_delay: Duration,
+    /// How long requests under way may take to finish after that.
+    pub drain_timeout: Duration,
+}
+
+/// Why the process cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener cannot be bound, or has no usable certificates.
+    #[error(transparent)]
+    Listener(#[from] fleet::BindError),
+    /// An upstream or the collector cannot be used.
+    #[error("{0}")]
+    Configuration(String),
+    /// The machine refuses a thread, a runtime or a signal handler.
+    #[error("cannot start: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Runs until a signal, or the admin API, ends the process.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(loaded: Loaded, options: Options, log: LogHandle) -> Result<(), StartError> {
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let drain = CancellationToken::new();
+        watch_terminate(drain.clone())?;
+        let running = Running::start(loaded, options, log, drain)?;
+        running.reload_on_hangup()?;
+        running.until_drained().await;
+        Ok(())
+    })
+}
+
+/// A proxy needs two descriptors for a request; the soft limit is often 1024 for the sake of select(2), which
+/// nothing here uses.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < hard {
+            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+        } else {
+            Ok(())
+        }
+    });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+}
+
+/// A sidecar that is running in this process.
+pub struct Running {
+    state: Arc<State>,
+    controller: Arc<Controller>,
+    fleet: Fleet,
+    tasks: Tasks,
+    drain_delay: Duration,
+    drain_timeout: Duration,
+    drain: CancellationToken,
+    /// Where clients connect, by listener.
+    pub listeners: BTreeMap<Name, SocketAddr>,
+    /// Where the admin API listens.
+    pub admin: SocketAddr,
+}
+
+impl Running {
+    /// Binds every listener and starts everything. Must be called inside the control runtime; `drain` ends it.
+    ///
+    /// # Errors
+    /// When a listener cannot be bound or a part cannot be built; then nothing is left running.
+    pub fn start(
+        loaded: Loaded,
+        options: Options,
+        log: LogHandle,
+        drain: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let Options {
+            file,
+            environment,
+            drain_delay,
+            drain_timeout,
+        } = options;
+        let config = &loaded.config;
+        let tasks = Tasks::new();
+        let clock = Clock::system();
+        let bound = fleet::bind(&config.listeners, config.workers)?;
+        let admin_listener = bind_admin(config.admin.bind)?;
+        let telemetry = telemetry(config, &clock, &tasks)?;
+        let (purges, warning) =
+            PurgeLog::open(config.admin.state_dir.as_deref(), clock.clone(), PURGE_RETENTION);
+        if let Some(warning) = warning {
+            tracing::warn!(warning, "purge log");
+        }
+        let cache = Cache::new(&config.cache, purges, clock.clone());
+        let snapshot = reload::build(config.clone(), None, &telemetry, &clock)
+            .map_err(|problems| StartError::Configuration(problems.to_string()))?;
+        let state = Arc::new(State::new(snapshot, cache, Arc::clone(&telemetry), clock));
+        watch_gauges(&state);
+        let participants = bound
+            .iter()
+            .map(|listener| participant(&listener.shared))
+            .collect();
+        let controller = Controller::new(
+            Arc::clone(&state),
+            file,
+            environment,
+            participants,
+            &loaded,
+            tasks.clone(),
+        );
+        let listeners = bound
+            .iter()
+            .map(|listener| (Arc::clone(&listener.name), listener.address))
+            .collect();
+        let fleet = Fleet::start(bound, &state, config.workers)?;
+        let admin = admin_listener.local_addr()?;
+        let context = Arc::new(admin::Context {
+            state: Arc::clone(&state),
+            controller: Arc::clone(&controller),
+            log,
+            drain: drain.clone(),
+            lock_out: LockOut::default(),
+        });
+        let stop = tasks.token().clone();
+        tasks.spawn_to_end(async move {
+            if let Err(error) = admin::serve(admin_listener, context, stop).await {
+                tracing::error!(%error, "the admin listener ended");
+            }
+        });
+        tasks.spawn("watch", watch::watch(Arc::clone(&controller)));
+        for (listener, address) in &listeners {
+            tracing::info!(%listener, %address, "listening");
+        }
+        tracing::info!(listener = "admin", address = %admin, "listening");
+        telemetry.emit(Event::ConfigLoaded { hash: &config.hash });
+        tasks.spawn("start", declare_started(Arc::clone(&state)));
+        Ok(Self {
+            state,
+            controller,
+            fleet,
+            tasks,
+            drain_delay,
+            drain_timeout,
+            drain,
+            listeners,
+            admin,
+        })
+    }
+
+    fn reload_on_hangup(&self) -> std::io::Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let controller = Arc::clone(&self.controller);
+        self.tasks.spawn("sighup", async move {
+            while hangup.recv().await.is_some() {
+                Controller::reload_in_background(Arc::clone(&controller)).await;
+            }
+        });
+        Ok(())
+    }
+
+    /// Waits until start-up is complete.
+    pub async fn started(&self) {
+        self.state.started().await;
+    }
+
+    /// Waits for the drain to be asked for, then drains: not ready at once, accepting through the delay, requests
+    /// under way finished, telemetry flushed.
+    pub async fn until_drained(self) {
+        self.drain.cancelled().await;
+        self.state.begin_drain();
+        self.fleet.begin_drain();
+        tracing::info!(delay = ?self.drain_delay, "draining");
+        tokio::time::sleep(self.drain_delay).await;
+        let finished = self.fleet.drain(self.drain_timeout).await;
+        if !finished {
+            tracing::warn!("requests were still under way at the end of the drain");
+        }
+        self.state.telemetry.shutdown(FLUSH).await;
+        self.tasks.cancel();
+        self.tasks.drained(FLUSH).await;
+        tracing::info!("stopped");
+    }
+}
+
+/// SIGTERM and SIGINT begin the drain; a second one ends the process at once.
+fn watch_terminate(drain: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Tasks::new().spawn("signals", async move {
+        let mut asked = false;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if asked {
+                tracing::warn!("second signal: ending at once");
+                end_now();
+            }
+            asked = true;
+            drain.cancel();
+        }
+    });
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the second signal asks for exactly this: no draining, no destructors"
+)]
+fn end_now() -> ! {
+    std::process::exit(1)
+}
+
+fn bind_admin(address: SocketAddr) -> Result<tokio::net::TcpListener, StartError> {
+    let failed = |source| fleet::BindError::Bind {
+        name: "admin".into(),
+        address,
+        source,
+    };
+    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(tokio::net::TcpListener::from_std(listener).map_err(failed)?)
+}
+
+/// On a reload a listener takes new limits, trusted proxies and certificates; its address needs a restart.
+fn participant(shared: &Arc<SharedListener>) -> Participant {
+    let shared = Arc::clone(shared);
+    Box::new(move |config| {
+        let name = shared.name();
+        let Some(listener) = config
+            .listeners
+            .iter()
+            .find(|listener| listener.name == name)
+            .cloned()
+        else {
+            return Ok(Box::new(|| {}));
+        };
+        let fresh = listener
+            .tls
+            .as_ref()
+            .map(ReloadingTls::load)
+            .transpose()
+            .map_err(|error| error.to_string())?;
+        let shared = Arc::clone(&shared);
+        Ok(Box::new(move || {
+            if let (Some(tls), Some(fresh)) = (shared.tls(), fresh) {
+                tls.install(fresh.config());
+            }
+            shared.reconfigure(listener);
+        }))
+    })
+}
+
+fn telemetry(
+    config: &crate::config::Config,
+    clock: &Clock,
+    tasks: &Tasks,
+) -> Result<Arc<Telemetry>, StartError> {
+    let telemetry = Telemetry::new(
+        clock.clone(),
+        BuildInfo {
+            version: crate::version(),
+            commit: crate::commit(),
+        },
+    );
+    telemetry.apply(&config.telemetry)?;
+    if let Some(otlp) = &config.telemetry.otlp {
+        telemetry
+            .start_exporter(otlp, tasks)
+            .map_err(|error| StartError::Configuration(format!("telemetry.otlp: {error}")))?;
+    }
+    Ok(telemetry)
+}
+
+/// Gauges are read from their owners when they are scraped.
+fn watch_gauges(state: &Arc<State>) {
+    let telemetry = &state.telemetry;
+    let snapshot = state.snapshot.load();
+    if let Some(level) = &snapshot.config.cache.memory {
+        let owner = Arc::downgrade(state);
+        telemetry.watch_level(&level.name, move || {
+            let Some(state) = owner.upgrade() else {
+                return LevelSample::default();
+            };
+            state
+                .cache
+                .memory
+                .as_ref()
+                .map_or_else(LevelSample::default, |memory| LevelSample {
+                    entries: memory.len(),
+                    bytes: memory.bytes(),
+                    evictions: memory.evictions(),
+                })
+        });
+    }
+    let owner = Arc::downgrade(state);
+    telemetry.watch_purge_log(move || owner.upgrade().map_or(0, |state| state.cache.purges.position()));
+    let owner = Arc::downgrade(state);
+    telemetry.watch_upstreams(move || {
+        let Some(state) = owner.upgrade() else {
+            return Vec::new();
+        };
+        let snapshot = state.snapshot.load();
+        snapshot
+            .clusters
+            .iter()
+            .flat_map(|(name, cluster)| endpoint_counts(name, cluster))
+            .collect()
+    });
+}
+
+fn endpoint_counts(name: &Name, cluster: &crate::upstream::Cluster) -> Vec<EndpointCount> {
+    let status = cluster.status();
+    let count = |state: &'static str, wanted: &dyn Fn(bool, bool) -> bool| EndpointCount {
+        upstream: Arc::clone(name),
+        state,
+        endpoints: status
+            .iter()
+            .filter(|endpoint| wanted(endpoint.enabled, endpoint.healthy))
+            .count() as u64,
+    };
+    vec![
+        count("healthy", &|enabled, healthy| enabled && healthy),
+        count("unhealthy", &|enabled, healthy| enabled && !healthy),
+        count("draining", &|enabled, _| !enabled),
+    ]
+}
+
+/// Start-up is complete when each upstream had its first check, or after a second.
+async fn declare_started(state: Arc<State>) {
+    let snapshot = state.snapshot.load_full();
+    let checks = async {
+        for cluster in snapshot.clusters.values() {
+            cluster.first_checked().await;
+        }
+    };
+    if tokio::time::timeout(FIRST_CHECKS, checks).await.is_err() {
+        tracing::warn!("not every upstream had its first check within a second; starting all the same");
+    }
+    state.set_started();
+    tracing::info!("ready");
+}

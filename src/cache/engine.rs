@@ -1,0 +1,355 @@
+//! The cache of the process: levels, flights and the purge log together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+
+use super::control::RequestControl;
+use super::digest::KeyDigest;
+use super::entry::{Entry, NewEntry};
+use super::fields;
+use super::flight::{Beginning, Flights, Leader, Ticket};
+use super::invalidation::Invalidations;
+use super::key::Key;
+use super::memory::Memory;
+use super::negative::NegativeMemory;
+use super::policy::Stored;
+use super::purge::{Facts, Mode, PurgeLog, Purged, Selector, target_of};
+use super::reuse::{self, Use};
+use super::slot::Selected;
+use super::vary::Nominated;
+use super::verdict::MissReason;
+use crate::clock::{Clock, Timestamp};
+use crate::config;
+
+/// How long a key that proved uncacheable is fetched without waiting for others.
+const HIT_FOR_MISS: Duration = Duration::from_secs(10);
+/// Keys remembered as uncacheable.
+const HIT_FOR_MISS_KEYS: u64 = 65_536;
+
+/// The cache of the process. Shared by all workers.
+#[derive(Debug)]
+pub struct Cache {
+    /// The first level; none when the configuration has no level.
+    pub memory: Option<Memory>,
+    /// What was purged, in order.
+    pub purges: PurgeLog,
+    /// Fills under way.
+    pub flights: Flights,
+    /// Keys that proved uncacheable a moment ago.
+    pub hit_for_miss: NegativeMemory,
+    /// Targets that unsafe methods have changed.
+    pub invalidations: Invalidations,
+}
+
+/// What a lookup found.
+#[derive(Debug)]
+pub enum Lookup {
+    /// Usable as it is.
+    Fresh(Arc<Entry>),
+    /// Usable now, but due for validation behind the client's back.
+    Refresh(Arc<Entry>),
+    /// Not usable without the origin.
+    Miss {
+        /// Why.
+        reason: MissReason,
+        /// What may be validated, or served if the origin fails.
+        stale: Option<Arc<Entry>>,
+    },
+}
+
+/// A request as the cache looks it up.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Its key.
+    pub key: &'a Key,
+    /// Its header fields; `Vary` is about these.
+    pub headers: &'a HeaderMap,
+}
+
+/// A response on its way into the cache.
+pub struct Fill<'a> {
+    /// The route that fetched it.
+    pub route: &'a config::Route,
+    /// The key of the request that caused the fill.
+    pub key: &'a Key,
+    /// The tenant, when the route shares by tenant.
+    pub tenant: Option<[u8; 32]>,
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers, without hop-by-hop fields.
+    pub headers: &'a HeaderMap,
+    /// Request header values that its `Vary` names.
+    pub nominated: Nominated,
+    /// What the policy allowed.
+    pub stored: &'a Stored,
+    /// The purge log's position when the fill began.
+    pub position: u64,
+    /// When the fill began.
+    pub began: Timestamp,
+}
+
+impl Cache {
+    /// An empty cache over the configured levels.
+    pub fn new(levels: &config::Cache, purges: PurgeLog, clock: Clock) -> Self {
+        Self {
+            memory: levels.memory.as_ref().map(Memory::new),
+            purges,
+            flights: Flights::new(),
+            hit_for_miss: NegativeMemory::new(HIT_FOR_MISS_KEYS, HIT_FOR_MISS, clock),
+            invalidations: Invalidations::default(),
+        }
+    }
+
+    /// Looks for an entry that may answer the request. An entry of the request's own partition is preferred to
+    /// an explicitly public one.
+    pub fn lookup(&self, request: &Request<'_>, control: &RequestControl, now: Timestamp) -> Lookup {
+        let own = self.judge(request, false, control, now);
+        if request.key.public().is_none() || !matches!(own, Lookup::Miss { .. }) {
+            return own;
+        }
+        match (&own, self.judge(request, true, control, now)) {
+            (_, shared @ (Lookup::Fresh(_) | Lookup::Refresh(_))) => shared,
+            (
+                Lookup::Miss {
+                    reason: MissReason::Uri,
+                    ..
+                },
+                shared,
+            ) => shared,
+            _ => own,
+        }
+    }
+
+    fn judge(&self, request: &Request<'_>, public: bool, control: &RequestControl, now: Timestamp) -> Lookup {
+        let miss = |reason| Lookup::Miss { reason, stale: None };
+        let key = request.key;
+        let digest = if public { key.public() } else { Some(key.primary()) };
+        let (Some(memory), Some(digest)) = (&self.memory, digest) else {
+            return miss(MissReason::Uri);
+        };
+        let Some(slot) = memory.get(digest) else {
+            return miss(MissReason::Uri);
+        };
+        // The unpartitioned slot also holds answers to anonymous requests; those are not for everyone.
+        let wanted =
+            |entry: &Entry| (!public || entry.public()) && entry.nominated().matches(request.headers);
+        let entry = match slot.select(key.full(public), wanted) {
+            Selected::Found(entry) => entry,
+            // What is not public is not there for this request, whatever it varies on.
+            Selected::OtherVariant if public && !slot.variants().any(|entry| entry.public()) => {
+                return miss(MissReason::Uri);
+            }
+            Selected::OtherVariant => return miss(MissReason::Vary),
+            Selected::Empty => return miss(MissReason::Uri),
+        };
+        match self.purges.is_purged(&entry, digest) {
+            Purged::Hard => return miss(MissReason::Purged),
+            Purged::Soft => {
+                return Lookup::Miss {
+                    reason: MissReason::Purged,
+                    stale: Some(entry),
+                };
+            }
+            Purged::No => {}
+        }
+        if self.is_invalidated(&entry) {
+            return Lookup::Miss {
+                reason: MissReason::Invalidated,
+                stale: Some(entry),
+            };
+        }
+        match reuse::may_use(entry.life(), control, now) {
+            Use::Fresh | Use::StaleAccepted => Lookup::Fresh(entry),
+            Use::StaleWhileRevalidate => Lookup::Refresh(entry),
+            Use::Validate(reason) => Lookup::Miss {
+                reason,
+                stale: Some(entry),
+            },
+        }
+    }
+
+    /// Joins the flight that fetches the request's response, or begins one.
+    ///
+    /// A flight that began before a purge, or before an unsafe request changed the target, is not joined: whoever
+    /// asks after that must not get an older answer. Any purge counts, for the tags of a response that has not come
+    /// yet are unknown.
+    pub fn board(&self, request: &Request<'_>, now: Timestamp) -> Ticket {
+        let beginning = self.beginning(now);
+        let (digest, full_key) = (request.key.primary(), request.key.full(false));
+        self.flights.board(digest, full_key, beginning, |began| {
+            began.position != beginning.position
+                || self
+                    .invalidations
+                    .covers(target_of(&request.key.label()), began.at)
+        })
+    }
+
+    /// Begins a flight that nobody can join.
+    pub fn fly_alone(&self, request: &Request<'_>, now: Timestamp) -> Leader {
+        let (digest, full_key) = (request.key.primary(), request.key.full(false));
+        self.flights.alone(digest, full_key, self.beginning(now))
+    }
+
+    /// Whether an unsafe request has changed the target of `entry` since its fill began.
+    pub fn is_invalidated(&self, entry: &Entry) -> bool {
+        self.invalidations
+            .covers(target_of(entry.label()), entry.stored_at())
+    }
+
+    fn beginning(&self, now: Timestamp) -> Beginning {
+        Beginning {
+            position: self.purges.position(),
+            at: now,
+        }
+    }
+
+    /// Stores a complete response. Returns whether it was kept.
+    pub fn store(&self, fill: &Fill<'_>, body: &[bytes::Bytes]) -> Option<Arc<Entry>> {
+        let memory = self.memory.as_ref()?;
+        let (digest, public) = match fill.key.public() {
+            Some(shared) if fill.stored.public => (shared, true),
+            _ => (fill.key.primary(), fill.stored.public),
+        };
+        let label = fill.key.label();
+        let tags = tags_of(fill.route, fill.headers);
+        let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+        let headers = fields::storable(fill.headers, &fill.stored.strip);
+        let entry = Entry::build(NewEntry {
+            full_key: fill.key.full(fill.key.public().is_some() && public),
+            label: &label,
+            route: Arc::clone(&fill.route.name),
+            tenant: fill.tenant,
+            tags: &tags,
+            nominated: fill.nominated.clone(),
+            status: fill.status,
+            headers: &headers,
+            body,
+            life: fill.stored.life,
+            position: fill.position,
+            public,
+            stored_at: fill.began,
+        });
+        memory.put(digest, Arc::clone(&entry)).then_some(entry)
+    }
+
+    /// Replaces `old` by what a 304 made of it. Returns the new entry, kept or not.
+    pub fn refresh(
+        &self,
+        key: &Key,
+        old: &Arc<Entry>,
+        headers: &HeaderMap,
+        stored: &Stored,
+        position: u64,
+        began: Timestamp,
+    ) -> Arc<Entry> {
+        let headers = fields::storable(headers, &stored.strip);
+        let entry = old.refreshed(&headers, stored.life, position, began);
+        if let Some(memory) = &self.memory {
+            memory.put(self.home(key, old), Arc::clone(&entry));
+        }
+        entry
+    }
+
+    /// Purges what the selectors match, or with `dry_run` only counts it. Blocks on file I/O.
+    ///
+    /// # Errors
+    /// When the log cannot be written; then nothing was purged.
+    pub fn purge(&self, selectors: Vec<Selector>, mode: Mode, dry_run: bool) -> std::io::Result<Purge> {
+        let scope = selectors
+            .iter()
+            .map(Selector::scope)
+            .next_back()
+            .unwrap_or("none");
+        let mut matching = Vec::new();
+        if let Some(memory) = &self.memory {
+            memory.for_each(|digest, entry| {
+                if selectors
+                    .iter()
+                    .any(|selector| selector.matches(&Facts::of(entry, digest)))
+                {
+                    matching.push(*digest);
+                }
+            });
+        }
+        let matched = matching.len() as u64;
+        if dry_run {
+            return Ok(Purge {
+                matched,
+                position: None,
+                scope,
+            });
+        }
+        let position = self.purges.append(selectors, mode)?;
+        // The log alone keeps purged entries from being served; taking them out gives their memory back.
+        if let (Some(memory), Mode::Hard) = (&self.memory, mode) {
+            for digest in matching {
+                if memory
+                    .get(&digest)
+                    .is_some_and(|slot| slot.variants().all(|entry| entry.position() < position))
+                {
+                    memory.remove(&digest);
+                }
+            }
+        }
+        Ok(Purge {
+            matched,
+            position: Some(position),
+            scope,
+        })
+    }
+
+    /// Takes out one entry that must not be used again.
+    pub fn remove(&self, key: &Key, entry: &Arc<Entry>) {
+        if let Some(memory) = &self.memory {
+            memory.remove_entry(self.home(key, entry), entry);
+        }
+    }
+
+    /// The digest under which `entry`, found by `key`, is kept.
+    fn home<'k>(&self, key: &'k Key, entry: &Entry) -> &'k KeyDigest {
+        match key.public() {
+            Some(shared) if entry.full_key() == key.full(true) => shared,
+            _ => key.primary(),
+        }
+    }
+}
+
+/// What a purge did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purge {
+    /// Entries that matched.
+    pub matched: u64,
+    /// Position in the log; none for a dry run.
+    pub position: Option<u64>,
+    /// The widest kind of selector, as the metric label `scope`.
+    pub scope: &'static str,
+}
+
+/// Longest list of tags of one entry; more are ignored.
+const MAX_TAGS: usize = 128;
+
+fn tags_of(route: &config::Route, headers: &HeaderMap) -> Vec<String> {
+    let Some(rules) = &route.cache else {
+        return Vec::new();
+    };
+    let carried = rules
+        .tag_headers
+        .iter()
+        .flat_map(|name| headers.get_all(name))
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split([' ', ',', '\t']))
+        .filter(|tag| !tag.is_empty())
+        .map(str::to_owned);
+    let mut tags: Vec<String> = rules
+        .static_tags
+        .iter()
+        .map(|tag| tag.to_string())
+        .chain(carried)
+        .collect();
+    tags.sort_unstable();
+    tags.dedup();
+    tags.truncate(MAX_TAGS);
+    tags
+}

@@ -1,0 +1,337 @@
+//! A stored response.
+//!
+//! Invariant: everything of variable length lies in one allocation of exactly the needed size. The buffers that
+//! the response was read into are larger than the response and would stay alive with any slice of them.
+
+mod block;
+#[cfg(test)]
+pub(super) mod sample;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::mem::size_of;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::header::{ETAG, LAST_MODIFIED};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+pub use self::block::Tags;
+use self::block::{Frames, HeaderLines, framed_len, put_frame};
+use super::life::Life;
+use super::purge::Purged;
+use super::vary::Nominated;
+use crate::clock::Timestamp;
+
+/// Room left in a header map for the fields that every answer gets (`Age`, `Via`, `Cache-Status` and the like).
+const SPARE_HEADERS: usize = 8;
+
+/// The control block that `Bytes` allocates when it is first shared.
+const SHARED_BYTES: usize = 32;
+
+/// The two counters in front of every value in an `Arc`.
+pub(super) const ARC_COUNTERS: usize = 2 * size_of::<usize>();
+
+/// What an entry is made of.
+pub struct NewEntry<'a> {
+    /// The whole cache key, compared on every lookup.
+    pub full_key: &'a [u8],
+    /// `route:METHOD host/path?query`; what globs and URLs of purges are compared with.
+    pub label: &'a str,
+    /// The route that filled it.
+    pub route: Arc<str>,
+    /// The tenant it belongs to.
+    pub tenant: Option<[u8; 32]>,
+    /// Tags for purges.
+    pub tags: &'a [&'a str],
+    /// The request headers that `Vary` nominated.
+    pub nominated: Nominated,
+    /// Status of the response.
+    pub status: StatusCode,
+    /// Headers to be stored.
+    pub headers: &'a HeaderMap,
+    /// The body in pieces.
+    pub body: &'a [Bytes],
+    /// How long it may be used.
+    pub life: Life,
+    /// Position of the purge log when the fill began: before the request was sent to the origin.
+    pub position: u64,
+    /// May be given to everyone although the request had credentials.
+    pub public: bool,
+    /// When it was made.
+    pub stored_at: Timestamp,
+}
+
+/// A stored response. Immutable but for its hit counter and what is known of purges.
+pub struct Entry {
+    /// Full key, label, framed tags, framed header names and values, body.
+    bytes: Bytes,
+    label_at: usize,
+    tags_at: usize,
+    headers_at: usize,
+    body_at: usize,
+    /// Distinct header names.
+    header_names: usize,
+    nominated: Nominated,
+    route: Arc<str>,
+    tenant: Option<[u8; 32]>,
+    status: StatusCode,
+    public: bool,
+    life: Life,
+    position: u64,
+    stored_at: Timestamp,
+    hits: AtomicU64,
+    /// Position of the purge log up to which `mark` is true.
+    checked: AtomicU64,
+    mark: AtomicU8,
+}
+
+impl Entry {
+    /// Copies everything into one allocation.
+    pub fn build(new: NewEntry<'_>) -> Arc<Self> {
+        let label_at = new.full_key.len();
+        let tags_at = label_at + new.label.len();
+        let headers_at = tags_at + new.tags.iter().map(|tag| framed_len(tag.len())).sum::<usize>();
+        let header_bytes = |(name, value): (&HeaderName, &HeaderValue)| {
+            framed_len(name.as_str().len()) + framed_len(value.len())
+        };
+        let body_at = headers_at + new.headers.iter().map(header_bytes).sum::<usize>();
+        let len = body_at + new.body.iter().map(Bytes::len).sum::<usize>();
+
+        let mut bytes = Vec::with_capacity(len);
+        bytes.extend_from_slice(new.full_key);
+        bytes.extend_from_slice(new.label.as_bytes());
+        for tag in new.tags {
+            put_frame(&mut bytes, tag.as_bytes());
+        }
+        for (name, value) in new.headers {
+            put_frame(&mut bytes, name.as_str().as_bytes());
+            put_frame(&mut bytes, value.as_bytes());
+        }
+        for piece in new.body {
+            bytes.extend_from_slice(piece);
+        }
+        debug_assert_eq!(bytes.len(), len, "the allocation is exact");
+
+        Arc::new(Self {
+            bytes: bytes.into(),
+            label_at,
+            tags_at,
+            headers_at,
+            body_at,
+            header_names: new.headers.keys_len(),
+            nominated: new.nominated,
+            route: new.route,
+            tenant: new.tenant,
+            status: new.status,
+            public: new.public,
+            life: new.life,
+            position: new.position,
+            stored_at: new.stored_at,
+            hits: AtomicU64::new(0),
+            checked: AtomicU64::new(new.position),
+            mark: AtomicU8::new(0),
+        })
+    }
+
+    /// The same response after the origin confirmed it (RFC 9111, section 4.3.4): `headers` are the merged ones,
+    /// `position` is that of the purge log when the validation began. Purges before it no longer count.
+    pub fn refreshed(
+        &self,
+        headers: &HeaderMap,
+        life: Life,
+        position: u64,
+        stored_at: Timestamp,
+    ) -> Arc<Self> {
+        let tags: Vec<&str> = self.tags().collect();
+        let entry = Self::build(NewEntry {
+            full_key: self.full_key(),
+            label: self.label(),
+            route: Arc::clone(&self.route),
+            tenant: self.tenant,
+            tags: &tags,
+            nominated: self.nominated.clone(),
+            status: self.status,
+            headers,
+            body: &[self.body()],
+            life,
+            position,
+            public: self.public,
+            stored_at,
+        });
+        entry.hits.store(self.hits(), Ordering::Relaxed);
+        entry
+    }
+
+    /// Status of the response.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// How long it may be used.
+    pub fn life(&self) -> &Life {
+        &self.life
+    }
+
+    /// The stored headers, with room for a few more. Values are slices of the entry, not copies.
+    pub fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::try_with_capacity(self.header_names + SPARE_HEADERS).unwrap_or_default();
+        for (name, value) in self.header_lines() {
+            let (Ok(name), Ok(value)) = (
+                HeaderName::from_bytes(name),
+                HeaderValue::from_maybe_shared(self.bytes.slice_ref(value)),
+            ) else {
+                continue;
+            };
+            if headers.try_append(name, value).is_err() {
+                break;
+            }
+        }
+        headers
+    }
+
+    /// The first value of a stored header, without building the map.
+    pub fn header(&self, name: &HeaderName) -> Option<&[u8]> {
+        let name = name.as_str().as_bytes();
+        self.header_lines()
+            .find_map(|(stored, value)| (stored == name).then_some(value))
+    }
+
+    /// The stored `ETag`.
+    pub fn etag(&self) -> Option<&[u8]> {
+        self.header(&ETAG)
+    }
+
+    /// The stored `Last-Modified`.
+    pub fn last_modified(&self) -> Option<&[u8]> {
+        self.header(&LAST_MODIFIED)
+    }
+
+    /// The body: a slice of the entry, not a copy.
+    pub fn body(&self) -> Bytes {
+        self.bytes.slice(self.body_at..)
+    }
+
+    /// Bytes of the body.
+    pub fn body_len(&self) -> usize {
+        self.bytes.len() - self.body_at
+    }
+
+    /// The whole cache key.
+    pub fn full_key(&self) -> &[u8] {
+        self.part(0, self.label_at)
+    }
+
+    /// `route:METHOD host/path?query`.
+    pub fn label(&self) -> &str {
+        std::str::from_utf8(self.part(self.label_at, self.tags_at)).unwrap_or_default()
+    }
+
+    /// Tags for purges.
+    pub fn tags(&self) -> Tags<'_> {
+        Tags(Frames(self.part(self.tags_at, self.headers_at)))
+    }
+
+    /// The request headers that `Vary` nominated.
+    pub fn nominated(&self) -> &Nominated {
+        &self.nominated
+    }
+
+    /// The route that filled it.
+    pub fn route(&self) -> &Arc<str> {
+        &self.route
+    }
+
+    /// The tenant it belongs to.
+    pub fn tenant(&self) -> Option<&[u8; 32]> {
+        self.tenant.as_ref()
+    }
+
+    /// May be given to everyone although the request had credentials.
+    pub fn public(&self) -> bool {
+        self.public
+    }
+
+    /// Position of the purge log when the fill began.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// When it was made.
+    pub fn stored_at(&self) -> Timestamp {
+        self.stored_at
+    }
+
+    /// How often it was used.
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// Counts one use.
+    pub fn count_hit(&self) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a soft purge was noticed: it is stale whatever its life says.
+    pub fn soft_purged(&self) -> bool {
+        self.mark() == Purged::Soft
+    }
+
+    /// Bytes of memory it occupies: its allocation, this struct, and what hangs on it, each rounded up as the
+    /// allocator does. The share of the table that finds it is not included.
+    pub fn weight(&self) -> u64 {
+        const FIXED: usize = heap_bytes(ARC_COUNTERS + size_of::<Entry>()) + SHARED_BYTES;
+        u64::try_from(FIXED + heap_bytes(self.bytes.len()) + self.nominated.heap_bytes()).unwrap_or(u64::MAX)
+    }
+
+    /// What is known of purges, true up to [`Entry::checked`].
+    pub(super) fn mark(&self) -> Purged {
+        Purged::from_rank(self.mark.load(Ordering::Acquire))
+    }
+
+    /// Position of the purge log up to which the mark is true.
+    pub(super) fn checked(&self) -> u64 {
+        self.checked.load(Ordering::Acquire)
+    }
+
+    /// Takes note of what the purge log says up to `position`. A mark is never taken back, and is set before the
+    /// position, so that no reader sees the position without the mark.
+    pub(super) fn note(&self, purged: Purged, position: u64) -> Purged {
+        let before = self.mark.fetch_max(purged.rank(), Ordering::AcqRel);
+        self.checked.fetch_max(position, Ordering::AcqRel);
+        Purged::from_rank(before.max(purged.rank()))
+    }
+
+    fn header_lines(&self) -> HeaderLines<'_> {
+        HeaderLines(Frames(self.part(self.headers_at, self.body_at)))
+    }
+
+    fn part(&self, from: usize, to: usize) -> &[u8] {
+        self.bytes.get(from..to).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Entry {
+    /// Neither key nor contents: they may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("route", &self.route)
+            .field("status", &self.status)
+            .field("body_len", &self.body_len())
+            .field("life", &self.life)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an allocation of `len` bytes takes from the heap: jemalloc's size classes, four to each power of two and 16
+/// bytes apart up to 128. glibc's rounding is finer.
+pub(super) const fn heap_bytes(len: usize) -> usize {
+    match len {
+        0 => 0,
+        1..=128 => len.next_multiple_of(16),
+        _ => len.next_multiple_of(1 << ((len - 1).ilog2() - 2)),
+    }
+}

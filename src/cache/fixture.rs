@@ -1,0 +1,79 @@
+//! Values for the tests of this folder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use crate::config::{
+    HeaderRules, LastReaderGone, Matcher, PathPattern, QueryRule, Route, RouteCache, Share, Timeouts, Ttl,
+    VaryRules,
+};
+
+/// Header fields in order; a name may repeat.
+pub(super) fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in fields {
+        map.append(
+            HeaderName::from_bytes(name.as_bytes()).unwrap(),
+            HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+        );
+    }
+    map
+}
+
+/// Cache rules as they are when a route says nothing but `mode: on`.
+pub(super) fn rules() -> RouteCache {
+    RouteCache {
+        read: true,
+        write: true,
+        methods: vec![Method::GET, Method::HEAD],
+        ttl: Ttl::Origin,
+        heuristic: None,
+        stale_while_revalidate: None,
+        stale_if_error: None,
+        vary: VaryRules {
+            principal: None,
+            query: QueryRule {
+                include: Vec::new(),
+                exclude: Vec::new(),
+                sort: false,
+                verbatim: true,
+            },
+            headers: Vec::new(),
+            body: None,
+        },
+        share: Share::Safe,
+        static_tags: Vec::new(),
+        tag_headers: Vec::new(),
+        collapse: true,
+        on_last_reader_gone: LastReaderGone::Cancel,
+        client_control: false,
+        max_object: 1 << 20,
+    }
+}
+
+/// A route for every path with these rules.
+pub(super) fn route(rules: RouteCache) -> Route {
+    let second = Duration::from_secs(1);
+    Route {
+        name: Arc::from("models"),
+        fingerprint: [7; 16],
+        matcher: Matcher {
+            hosts: Vec::new(),
+            path: PathPattern::Prefix("/".to_owned()),
+            methods: Vec::new(),
+            headers: Vec::new(),
+        },
+        upstream: Arc::from("hub"),
+        timeouts: Timeouts {
+            connect: second,
+            first_byte: second,
+            idle: second,
+            total: second,
+        },
+        cache: Some(rules),
+        headers: HeaderRules::default(),
+        openai_errors: false,
+    }
+}

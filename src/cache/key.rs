@@ -1,0 +1,396 @@
+//! The cache key: length-framed parts, digested with BLAKE3.
+//!
+//! Two requests have equal keys if and only if every part is equal, because each part is framed by its length. An
+//! entry keeps the framed bytes and compares them, so that two keys with one digest are a miss, not a mix-up.
+
+use http::{HeaderMap, Method, header};
+
+use super::digest::KeyDigest;
+use super::frame::{length, read_frame, write_frame, write_optional};
+pub use super::partition::Partition;
+use super::{query, vary};
+use crate::config::Route;
+
+/// Version of the layout below: another version never finds an entry of this one.
+const VERSION: u8 = 1;
+
+/// Version and fingerprint, which have a fixed length.
+const PREFIX: usize = 1 + 16;
+
+/// What makes two requests different, before the principal.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyParts<'a> {
+    /// The route.
+    pub route: &'a Route,
+    /// The method; GET and HEAD are one class.
+    pub method: &'a Method,
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// Host and port: lower case, without a default port.
+    pub authority: &'a str,
+    /// The path, byte for byte: what the origin makes of dot segments and percent-encodings is its own affair.
+    pub path: &'a str,
+    /// The query without the question mark.
+    pub query: Option<&'a str>,
+    /// The request's header fields.
+    pub headers: &'a HeaderMap,
+    /// Digest of the body where the route says that it counts.
+    pub body: Option<[u8; 32]>,
+}
+
+/// The key of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The shared part, then the partition.
+    bytes: Vec<u8>,
+    /// Length of the shared part.
+    shared: usize,
+    primary: KeyDigest,
+    public: Option<KeyDigest>,
+}
+
+impl Key {
+    /// Builds the key. `partition` and `also_public` are what [`partition`](super::partition::partition) says.
+    pub fn build(parts: &KeyParts<'_>, partition: Partition, also_public: bool) -> Self {
+        let mut bytes = Vec::with_capacity(192 + parts.path.len() + parts.query.map_or(0, str::len));
+        write_shared(parts, &mut bytes);
+        let shared = bytes.len();
+        write_partition(partition, &mut bytes);
+        let public = (also_public && partition != Partition::None).then(|| digest(&bytes[..shared]));
+        Self {
+            primary: digest(&bytes),
+            public,
+            bytes,
+            shared,
+        }
+    }
+
+    /// Where the request's own entries live.
+    pub fn primary(&self) -> &KeyDigest {
+        &self.primary
+    }
+
+    /// The key without the partition, when there is one and the route lets its principals share: what lives there
+    /// answered a request without credentials, or is explicitly public (RFC 9111, section 3.5).
+    pub fn public(&self) -> Option<&KeyDigest> {
+        self.public.as_ref()
+    }
+
+    /// The bytes behind the digest: of [`Key::public`] if `public`, else of [`Key::primary`].
+    pub fn full(&self, public: bool) -> &[u8] {
+        let length = if public { self.shared } else { self.bytes.len() };
+        &self.bytes[..length]
+    }
+
+    /// `route:METHOD host/path?query`, for people and for purges by glob. HEAD is told as GET, and the query holds
+    /// what counts of it.
+    pub fn label(&self) -> String {
+        label(&self.bytes).unwrap_or_default()
+    }
+}
+
+/// The [label](Key::label) of the key that has these [full bytes](Key::full); none if they are not a key's.
+pub fn label(full: &[u8]) -> Option<String> {
+    let mut rest = full.get(PREFIX..)?;
+    let mut text = || read_frame(&mut rest).map(String::from_utf8_lossy);
+    let (route, method, _scheme, authority, path) = (text()?, text()?, text()?, text()?, text()?);
+    let mut label = format!("{route}:{method} {authority}{path}");
+    let (tag, after) = rest.split_first()?;
+    if *tag == 1 {
+        rest = after;
+        label.push('?');
+        label.push_str(&String::from_utf8_lossy(read_frame(&mut rest)?));
+    }
+    Some(label)
+}
+
+/// Everything but the partition. The order is read back by [`label`].
+fn write_shared(parts: &KeyParts<'_>, out: &mut Vec<u8>) {
+    let rules = parts.route.cache.as_ref().map(|cache| &cache.vary);
+    out.push(VERSION);
+    out.extend_from_slice(&parts.route.fingerprint);
+    write_frame(out, parts.route.name.as_bytes());
+    let method = if *parts.method == Method::HEAD {
+        &Method::GET
+    } else {
+        parts.method
+    };
+    write_frame(out, method.as_str().as_bytes());
+    write_frame(out, parts.scheme.as_bytes());
+    write_frame(out, parts.authority.as_bytes());
+    write_frame(out, parts.path.as_bytes());
+    write_optional(out, |out| match (parts.query, rules) {
+        (Some(query), Some(rules)) => query::write_normalised(&rules.query, query, out),
+        (Some(query), None) => {
+            out.extend_from_slice(query.as_bytes());
+            true
+        }
+        (None, _) => false,
+    });
+    let names = rules.map_or(&[][..], |rules| &rules.headers);
+    out.extend_from_slice(&length(names.len()));
+    for name in names {
+        write_optional(out, |out| vary::write_normalised(name, parts.headers, out));
+    }
+    write_overrides(parts.headers, out);
+    write_optional(out, |out| {
+        out.extend_from_slice(parts.body.as_ref().map_or(&[], |digest| &digest[..]));
+        parts.body.is_some()
+    });
+    // The same octets in another coding are another body.
+    if parts.body.is_some() {
+        write_optional(out, |out| {
+            vary::write_normalised(&header::CONTENT_ENCODING, parts.headers, out)
+        });
+    }
+}
+
+/// Fields by which frameworks let a request claim another method or target, or a trusted peer another base for links.
+/// An origin that believes them answers something else, so they are always part of the key.
+fn write_overrides(headers: &HeaderMap, out: &mut Vec<u8>) {
+    for (name, value) in headers {
+        let name = name.as_str();
+        if matches!(
+            name,
+            "x-http-method-override"
+                | "x-http-method"
+                | "x-method-override"
+                | "x-original-url"
+                | "x-rewrite-url"
+                | "x-forwarded-host"
+                | "x-forwarded-port"
+                | "x-forwarded-prefix"
+        ) {
+            out.push(1);
+            write_frame(out, name.as_bytes());
+            write_frame(out, value.as_bytes());
+        }
+    }
+    out.push(0);
+}
+
+fn write_partition(partition: Partition, out: &mut Vec<u8>) {
+    match partition {
+        Partition::None => {}
+        Partition::Principal(digest) => {
+            out.push(1);
+            out.extend_from_slice(&digest);
+        }
+        Partition::Tenant(digest) => {
+            out.push(2);
+            out.extend_from_slice(&digest);
+        }
+    }
+}
+
+fn digest(bytes: &[u8]) -> KeyDigest {
+    KeyDigest(*blake3::hash(bytes).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cache::fixture::{headers, route, rules};
+
+    fn parts<'a>(route: &'a Route, method: &'a Method, headers: &'a HeaderMap) -> KeyParts<'a> {
+        KeyParts {
+            route,
+            method,
+            scheme: "http",
+            authority: "hub.local",
+            path: "/v1/models",
+            query: Some("a=1"),
+            headers,
+            body: None,
+        }
+    }
+
+    #[test]
+    fn a_partition_moves_the_primary_key_only() {
+        let (route, none) = (route(rules()), HeaderMap::new());
+        let parts = parts(&route, &Method::GET, &none);
+        let anonymous = Key::build(&parts, Partition::None, true);
+        let principal = Key::build(&parts, Partition::Principal([1; 32]), true);
+        assert_eq!(anonymous.public(), None);
+        assert_eq!(principal.public(), Some(anonymous.primary()));
+        assert_eq!(principal.full(true), anonymous.full(false));
+        assert_ne!(principal.primary(), anonymous.primary());
+        assert_ne!(principal.full(false), principal.full(true));
+        assert_eq!(
+            Key::build(&parts, Partition::Principal([1; 32]), false).public(),
+            None
+        );
+        let tenant = Key::build(&parts, Partition::Tenant([1; 32]), false);
+        assert_ne!(tenant.primary(), principal.primary());
+    }
+
+    #[test]
+    fn get_and_head_share_a_key_and_every_other_part_counts() {
+        let (route, none) = (route(rules()), HeaderMap::new());
+        let base = parts(&route, &Method::GET, &none);
+        let key = |parts: &KeyParts<'_>| *Key::build(parts, Partition::None, false).primary();
+        let head = KeyParts {
+            method: &Method::HEAD,
+            ..base
+        };
+        assert_eq!(key(&base), key(&head));
+        let mut other_route = route.clone();
+        other_route.fingerprint = [8; 16];
+        let overridden = headers(&[("x-http-method-override", "DELETE")]);
+        let others = [
+            KeyParts {
+                method: &Method::POST,
+                ..base
+            },
+            KeyParts {
+                scheme: "https",
+                ..base
+            },
+            KeyParts {
+                authority: "hub.local:81",
+                ..base
+            },
+            KeyParts {
+                path: "/v1/models/",
+                ..base
+            },
+            KeyParts {
+                path: "/v1/%6dodels",
+                ..base
+            },
+            KeyParts { query: None, ..base },
+            KeyParts {
+                query: Some(""),
+                ..base
+            },
+            KeyParts {
+                query: Some("a=1&b"),
+                ..base
+            },
+            KeyParts {
+                route: &other_route,
+                ..base
+            },
+            KeyParts {
+                headers: &overridden,
+                ..base
+            },
+            KeyParts {
+                body: Some([0; 32]),
+                ..base
+            },
+        ];
+        let mut seen = vec![key(&base)];
+        for parts in &others {
+            let found = key(parts);
+            assert!(!seen.contains(&found), "{parts:?}");
+            seen.push(found);
+        }
+    }
+
+    #[test]
+    fn selected_headers_count_after_normalisation() {
+        let mut rules = rules();
+        rules.vary.headers = vec![header::ACCEPT_LANGUAGE, HeaderName::from_static("x-tier")];
+        let route = route(rules);
+        let key = |fields: &[(&str, &str)]| {
+            let headers = headers(fields);
+            *Key::build(&parts(&route, &Method::GET, &headers), Partition::None, false).primary()
+        };
+        assert_eq!(
+            key(&[("accept-language", "en, de")]),
+            key(&[("accept-language", "DE,en")])
+        );
+        assert_eq!(key(&[("accept", "a")]), key(&[]));
+        assert_ne!(key(&[("x-tier", "")]), key(&[]));
+        assert_ne!(key(&[("x-tier", "de")]), key(&[("accept-language", "de")]));
+    }
+
+    #[test]
+    fn the_coding_of_a_keyed_body_counts() {
+        let route = route(rules());
+        let (plain, coded) = (HeaderMap::new(), headers(&[("content-encoding", "gzip")]));
+        let key = |headers, body| {
+            let base = parts(&route, &Method::POST, headers);
+            *Key::build(&KeyParts { body, ..base }, Partition::None, false).primary()
+        };
+        assert_ne!(key(&plain, Some([0; 32])), key(&coded, Some([0; 32])));
+        assert_eq!(key(&plain, None), key(&coded, None));
+    }
+
+    #[test]
+    fn labels() {
+        let (route, none) = (route(rules()), HeaderMap::new());
+        let base = parts(&route, &Method::HEAD, &none);
+        let key = Key::build(&base, Partition::Principal([1; 32]), true);
+        assert_eq!(key.label(), "models:GET hub.local/v1/models?a=1");
+        assert_eq!(
+            label(key.full(true)).as_deref(),
+            Some("models:GET hub.local/v1/models?a=1")
+        );
+        let bare = Key::build(&KeyParts { query: None, ..base }, Partition::None, true);
+        assert_eq!(bare.label(), "models:GET hub.local/v1/models");
+        for cut in 0..60 {
+            assert_eq!(label(&key.full(true)[..cut]), None, "{cut}");
+        }
+    }
+
+    type Sample = (
+        String,
+        String,
+        String,
+        Option<String>,
+        Option<String>,
+        Option<u8>,
+        Option<u8>,
+    );
+
+    fn sample() -> impl Strategy<Value = Sample> {
+        (
+            "GET|POST|QUERY",
+            "a{0,2}",
+            "/[ab]{0,2}",
+            proptest::option::of("[ab?]{0,2}"),
+            proptest::option::of("[ab]{0,2}"),
+            proptest::option::of(0_u8..2),
+            proptest::option::of(0_u8..2),
+        )
+    }
+
+    fn key_of(route: &Route, sample: &Sample) -> Key {
+        let (method, authority, path, query, tier, body, principal) = sample;
+        let fields: Vec<(&str, &str)> = tier.iter().map(|tier| ("x-tier", tier.as_str())).collect();
+        let parts = KeyParts {
+            route,
+            method: &Method::from_bytes(method.as_bytes()).unwrap(),
+            scheme: "http",
+            authority,
+            path,
+            query: query.as_deref(),
+            headers: &headers(&fields),
+            body: body.map(|byte| [byte; 32]),
+        };
+        let partition = principal.map_or(Partition::None, |byte| Partition::Principal([byte; 32]));
+        Key::build(&parts, partition, true)
+    }
+
+    proptest! {
+        #[test]
+        fn keys_are_equal_exactly_when_all_parts_are(left in sample(), right in sample()) {
+            let mut rules = rules();
+            rules.vary.headers = vec![HeaderName::from_static("x-tier")];
+            let route = route(rules);
+            let (first, second) = (key_of(&route, &left), key_of(&route, &right));
+            prop_assert_eq!(first.full(false) == second.full(false), left == right);
+            prop_assert_eq!(first.primary() == second.primary(), left == right);
+        }
+
+        #[test]
+        fn any_bytes_have_a_label_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = label(&bytes);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Routes, and their fingerprints.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{duration, headers, list, put, size, text, timeouts, words};
+use crate::config::model::*;
+use crate::config::values::whole_pattern;
+
+/// Digest of what decides which response a stored entry of this route is, and by which name it is purged.
+/// Deadlines and header changes are not part of it: they apply whenever a request is served.
+pub(in crate::config) fn fingerprint(route: &Route) -> [u8; 16] {
+    let parts = json!({
+        "name": text(&route.name),
+        "match": matcher(&route.matcher),
+        "upstream": text(&route.upstream),
+        "cache": route_cache(route.cache.as_ref()),
+    });
+    let mut fingerprint = [0; 16];
+    let mut reader = blake3::Hasher::new()
+        .update(parts.to_string().as_bytes())
+        .finalize_xof();
+    reader.fill(&mut fingerprint);
+    fingerprint
+}
+
+/// A path pattern as its key and value; names of parameters, which have no meaning, are lost.
+pub(in crate::config) fn path(pattern: &PathPattern) -> Value {
+    match pattern {
+        PathPattern::Exact(path) => json!({"path": text(path)}),
+        PathPattern::Prefix(path) => json!({"path_prefix": text(path)}),
+        PathPattern::Template(segments) => json!({"path_template": text(&template(segments))}),
+        PathPattern::Regex(regex) => json!({"path_regex": text(whole_pattern(regex))}),
+    }
+}
+
+fn template(segments: &[Segment]) -> String {
+    let mut path = String::new();
+    for (index, segment) in segments.iter().enumerate() {
+        path.push('/');
+        match segment {
+            Segment::Literal(literal) => path.push_str(literal),
+            Segment::Parameter => path.push_str(&format!("{{p{index}}}")),
+        }
+    }
+    path
+}
+
+/// One route.
+pub(super) fn route(route: &Route) -> Value {
+    let rules = &route.headers;
+    json!({
+        "name": text(&route.name),
+        "match": matcher(&route.matcher),
+        "upstream": text(&route.upstream),
+        "timeouts": timeouts(&route.timeouts),
+        "cache": route_cache(route.cache.as_ref()),
+        "usage": if route.openai_errors { "openai" } else { "off" },
+        "headers": {
+            "request": {"set": headers(&rules.request_set), "remove": words(&rules.request_remove)},
+            "response": {"set": headers(&rules.response_set), "remove": words(&rules.response_remove)},
+        },
+    })
+}
+
+fn matcher(matcher: &Matcher) -> Value {
+    let host = |host: &HostPattern| match host {
+        HostPattern::Exact(host) => text(host),
+        HostPattern::Suffix(suffix) => text(&format!("*{suffix}")),
+    };
+    let mut shown = path(&matcher.path);
+    put(&mut shown, "hosts", Some(list(&matcher.hosts, host)));
+    put(&mut shown, "methods", Some(words(&matcher.methods)));
+    put(&mut shown, "headers", Some(headers(&matcher.headers)));
+    shown
+}
+
+fn route_cache(rules: Option<&RouteCache>) -> Value {
+    let Some(rules) = rules else {
+        return json!({"mode": "off"});
+    };
+    let mode = match (rules.read, rules.write) {
+        (true, true) => "on",
+        (true, false) => "read_only",
+        (false, true) => "write_only",
+        (false, false) => "off",
+    };
+    let mut shown = json!({
+        "mode": mode,
+        "methods": words(&rules.methods),
+        "vary": vary(&rules.vary),
+        "tags": {"header": words(&rules.tag_headers), "static": words(&rules.static_tags)},
+        "collapse": rules.collapse,
+        "on_last_reader_gone": match rules.on_last_reader_gone {
+            LastReaderGone::Cancel => "cancel",
+            LastReaderGone::Finish => "finish",
+        },
+        "client_control": if rules.client_control { "honour" } else { "ignore" },
+        "min_uses": 1,
+        "max_object": size(rules.max_object),
+        "sensitive": false,
+    });
+    let ttl = match &rules.ttl {
+        Ttl::Origin => None,
+        Ttl::Fixed(ttl) => Some(duration(*ttl)),
+        Ttl::ByStatus(list) => {
+            let entry = |(status, ttl): (&u16, &Duration)| (status.to_string(), duration(*ttl));
+            Some(Value::Object(list.iter().map(entry).collect()))
+        }
+    };
+    let share = match &rules.share {
+        Share::Safe => None,
+        Share::Principal => Some(json!("principal")),
+        Share::All => Some(json!("all")),
+        Share::Tenant(name) => Some(json!({"tenant": {"header": name.as_str()}})),
+    };
+    let heuristic = rules
+        .heuristic
+        .map(|rule| json!({"fraction": rule.fraction, "max": duration(rule.max)}));
+    put(&mut shown, "ttl", ttl);
+    put(&mut shown, "heuristic", heuristic);
+    put(
+        &mut shown,
+        "stale_while_revalidate",
+        rules.stale_while_revalidate.map(duration),
+    );
+    put(&mut shown, "stale_if_error", rules.stale_if_error.map(duration));
+    put(&mut shown, "share", share);
+    shown
+}
+
+fn vary(vary: &VaryRules) -> Value {
+    let globs = |globs: &[globset::GlobMatcher]| list(globs, |glob| text(glob.glob().glob()));
+    let mut shown = json!({
+        "query": {
+            "include": globs(&vary.query.include),
+            "exclude": globs(&vary.query.exclude),
+            "sort": vary.query.sort,
+        },
+        "headers": words(&vary.headers),
+    });
+    let principal = vary.principal.as_ref().map(|source| match source {
+        PrincipalSource::Credentials => json!(true),
+        PrincipalSource::Header(name) => json!({"header": name.as_str()}),
+        PrincipalSource::Cookie(name) => json!({"cookie": text(name)}),
+    });
+    let body = vary
+        .body
+        .as_ref()
+        .map(|body| json!({"json": {"ignore": words(&body.ignore)}, "max": size(body.max as u64)}));
+    put(&mut shown, "principal", principal);
+    put(&mut shown, "body", body);
+    shown
+}

@@ -1,0 +1,163 @@
+//! `cache`: the levels and what concerns all routes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{ClientTls, Warm};
+use crate::config::scalar::{Later, Text};
+use crate::config::units::{Capacity, Positive, Size};
+use crate::config::values::{NameText, Plain};
+
+/// Where cached responses are kept.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cache {
+    /// Levels, the nearest first: one memory level for now. Absent: a memory level `l1` with the defaults below;
+    /// `[]`: nothing is cached.
+    #[schemars(extend("x-restart" = true))]
+    pub levels: Option<Vec<Level>>,
+    /// Compression of what is stored.
+    pub compress: Option<Later<Compress>>,
+    /// How purges reach replicas.
+    pub purge: Option<Later<PurgeSettings>>,
+    /// What is fetched before it is asked for.
+    pub warm: Option<Later<Vec<Warm>>>,
+}
+
+/// One level.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Level {
+    /// In the memory of this process.
+    Memory(Memory),
+    /// Not available yet: on disk.
+    Disk(Later<Disk>),
+    /// Not available yet: in Redis.
+    Redis(Later<Redis>),
+}
+
+/// A memory level.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Name in metrics.
+    #[schemars(extend("default" = "l1", "x-restart" = true))]
+    pub name: Option<Text<NameText>>,
+    /// Bytes, keys and overhead included, or a share of the memory that the container or machine has. The default
+    /// is never more than half of that memory.
+    #[schemars(extend("default" = "256MiB", "x-restart" = true))]
+    pub capacity: Option<Text<Capacity>>,
+    /// Which entries make room for new ones.
+    #[schemars(extend("default" = "clock_pro", "x-restart" = true))]
+    pub policy: Option<PolicyWord>,
+    /// Bytes of one entry; larger responses are not stored.
+    #[schemars(extend("default" = "8MiB", "x-restart" = true))]
+    pub max_object: Option<Text<Positive<Size>>>,
+}
+
+/// Which entries make room for new ones.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum PolicyWord {
+    /// CLOCK-Pro: resists scans, fastest.
+    ClockPro,
+    /// W-TinyLFU: by frequency, admits what is asked for again.
+    WTinylfu,
+    /// Least recently used.
+    Lru,
+}
+
+/// A disk level.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// Name in metrics.
+    pub name: Option<Text<NameText>>,
+    /// Directory.
+    pub path: Option<Text<PathBuf>>,
+    /// Bytes.
+    pub capacity: Option<Text<Positive<Size>>>,
+}
+
+/// A Redis level.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// Name in metrics.
+    pub name: Option<Text<NameText>>,
+    /// Where the server is.
+    pub url: Option<Text<Plain>>,
+    /// How the servers are organised.
+    pub mode: Option<RedisMode>,
+    /// What every key begins with.
+    pub prefix: Option<Text<Plain>>,
+    /// Time that a call may take.
+    pub timeout: Option<Text<Positive<Duration>>>,
+    /// User.
+    pub username: Option<Text<Plain>>,
+    /// File with the password.
+    pub password_file: Option<Text<PathBuf>>,
+    /// TLS towards the servers.
+    pub tls: Option<ClientTls>,
+    /// Longest life of an entry.
+    pub max_ttl: Option<Text<Positive<Duration>>>,
+    /// Encryption of entries.
+    pub encrypt: Option<Encrypt>,
+}
+
+/// How Redis servers are organised.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum RedisMode {
+    /// One server.
+    Single,
+    /// Sentinels name the master.
+    Sentinel,
+    /// A cluster.
+    Cluster,
+}
+
+/// Encryption of entries.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Encrypt {
+    /// File with the keys.
+    pub keyring_file: Option<Text<PathBuf>>,
+}
+
+/// Compression of what is stored.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Compress {
+    /// Which.
+    pub algorithm: Option<CompressWord>,
+    /// Smaller bodies are stored as they are.
+    pub min_size: Option<Text<Size>>,
+}
+
+/// A compression algorithm.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum CompressWord {
+    /// Zstandard.
+    Zstd,
+    /// LZ4.
+    Lz4,
+}
+
+/// How purges reach replicas.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PurgeSettings {
+    /// Name of the level that carries them.
+    pub replicas_via: Option<Text<NameText>>,
+    /// Longest life of an entry while that level cannot be reached.
+    pub l1_cap_when_unreachable: Option<Text<Positive<Duration>>>,
+}

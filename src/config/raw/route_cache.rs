@@ -1,0 +1,394 @@
+//! `routes[].cache`.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use globset::GlobMatcher;
+use http::{HeaderName, Method};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+
+use crate::config::scalar::{Later, Refusal, Scalar, Text, Whole};
+use crate::config::units::{Positive, Share, Size};
+use crate::config::values::{CookieName, Plain, Pointer, Status, TagText};
+
+/// How responses of a route are cached.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteCache {
+    /// `on`; `read_only` stores nothing; `write_only` answers nothing; `off`.
+    #[schemars(extend("default" = "on"))]
+    pub mode: Option<Text<Mode>>,
+    /// Methods that are cached: GET, HEAD, POST, QUERY.
+    #[schemars(extend("default" = ["GET", "HEAD"]))]
+    pub methods: Option<Vec<Text<Method>>>,
+    /// How long a response is fresh, whatever the origin says; or by status: `{200: 300s, 404: 10s}`, where a
+    /// status not listed follows the origin. Absent: the origin's headers alone decide.
+    pub ttl: Option<RouteTtl>,
+    /// Freshness from `Last-Modified` where nothing else gives one; absent: none.
+    pub heuristic: Option<HeuristicRule>,
+    /// Time after the end of freshness in which an entry is served while it is being validated; absent: the
+    /// origin's `stale-while-revalidate`.
+    pub stale_while_revalidate: Option<Text<Duration>>,
+    /// Time after the end of freshness in which an entry is served when the origin fails; absent: the origin's
+    /// `stale-if-error`.
+    pub stale_if_error: Option<Text<Duration>>,
+    /// What makes two requests different.
+    pub vary: Option<Vary>,
+    /// Who may be given an entry. Absent: whoever carries the same credentials as the request that filled it;
+    /// everyone, if that carried none or the response is explicitly public. `principal`: always the former;
+    /// `all`: everyone; `tenant: {header: x-tenant}`: everyone with the same value of that header.
+    pub share: Option<ShareChoice>,
+    /// Whether requests with `temperature` above 0 are cached.
+    pub nondeterministic: Option<Later<Nondeterministic>>,
+    /// Tags by which entries can be purged.
+    pub tags: Option<Tags>,
+    /// One fill at a time per key; other requests for it wait and stream along.
+    #[schemars(extend("default" = true))]
+    pub collapse: Option<bool>,
+    /// What becomes of a fill that nobody reads any more.
+    #[schemars(extend("default" = "cancel"))]
+    pub on_last_reader_gone: Option<LastReaderGoneWord>,
+    /// Whether the request's `Cache-Control` may force or refuse the cache.
+    #[schemars(extend("default" = "ignore"))]
+    pub client_control: Option<ClientControl>,
+    /// Requests for a key before it is stored; only 1 for now.
+    #[schemars(extend("default" = 1))]
+    pub min_uses: Option<Whole<1, 1000>>,
+    /// Bytes of one entry, at most the level's `max_object`.
+    #[schemars(extend("default" = "2MiB"))]
+    pub max_object: Option<Text<Positive<Size>>>,
+    /// Refresh of popular entries before they expire.
+    pub refresh_ahead: Option<Later<RefreshAhead>>,
+    /// Whether entries must be encrypted below the memory level; only false for now.
+    #[schemars(extend("default" = false))]
+    pub sensitive: Option<bool>,
+}
+
+/// Whether entries may be read and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Both.
+    On,
+    /// Neither.
+    Off,
+    /// Read.
+    ReadOnly,
+    /// Written.
+    WriteOnly,
+}
+
+impl Scalar for Mode {
+    const NAME: &'static str = "mode";
+    const EXAMPLE: &'static str = "on";
+    /// YAML 1.1 reads `on` and `off` as booleans.
+    const TYPES: &'static [&'static str] = &["string", "boolean"];
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match text {
+            "on" | "true" => Ok(Self::On),
+            "off" | "false" => Ok(Self::Off),
+            "read_only" => Ok(Self::ReadOnly),
+            "write_only" => Ok(Self::WriteOnly),
+            _ => Err(Refusal::new(format!("unknown value `{text}`"))
+                .hint("one of `on`, `off`, `read_only`, `write_only`")),
+        }
+    }
+}
+
+/// How long a response is fresh.
+#[derive(Clone, Debug)]
+pub enum RouteTtl {
+    /// So long.
+    Fixed(Duration),
+    /// By status.
+    ByStatus(Vec<(Status, Duration)>),
+}
+
+impl<'de> Deserialize<'de> for RouteTtl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RouteTtlVisitor)
+    }
+}
+
+/// The keys of a `ttl` map.
+enum TtlKey {
+    Status(Status),
+    Adaptive,
+}
+
+impl Scalar for TtlKey {
+    const NAME: &'static str = "status";
+    const EXAMPLE: &'static str = "200";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match text {
+            "adaptive" => Ok(Self::Adaptive),
+            text => Status::parse(text).map(Self::Status),
+        }
+    }
+}
+
+struct RouteTtlVisitor;
+
+impl<'de> Visitor<'de> for RouteTtlVisitor {
+    type Value = RouteTtl;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a duration like `300s`, or a map of statuses")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<RouteTtl, E> {
+        Duration::parse(text).map(RouteTtl::Fixed).map_err(E::custom)
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<RouteTtl, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RouteTtl, A::Error> {
+        let mut by_status = Vec::new();
+        while let Some(Text(key)) = map.next_key::<Text<TtlKey>>()? {
+            match key {
+                TtlKey::Status(status) => by_status.push((status, map.next_value::<Text<Duration>>()?.0)),
+                TtlKey::Adaptive => match map.next_value::<Later<Adaptive>>()? {
+                    Later::Never(never, _) => match never {},
+                },
+            }
+        }
+        Ok(RouteTtl::ByStatus(by_status))
+    }
+}
+
+impl JsonSchema for RouteTtl {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "RouteTtl".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let duration = generator.subschema_for::<Text<Duration>>();
+        json_schema!({"anyOf": [duration.clone(), {
+            "type": "object",
+            "properties": {"adaptive": generator.subschema_for::<Later<Adaptive>>()},
+            "patternProperties": {"^[2-5][0-9][0-9]$": duration},
+            "additionalProperties": false,
+        }]})
+    }
+}
+
+/// A life that follows how often the answer changes.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Adaptive {
+    /// Shortest.
+    pub min: Option<Text<Duration>>,
+    /// Longest.
+    pub max: Option<Text<Duration>>,
+}
+
+/// Freshness from `Last-Modified` (RFC 9111, section 4.2.2).
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeuristicRule {
+    /// Share of the time since `Last-Modified`.
+    #[schemars(extend("default" = "10%"))]
+    pub fraction: Option<Text<Share>>,
+    /// Longest life.
+    #[schemars(extend("default" = "24h"))]
+    pub max: Option<Text<Duration>>,
+}
+
+/// What makes two requests different, besides method, scheme, host and path.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Vary {
+    /// Who the request is for: `true` for the credentials (`Authorization` and `Cookie`), or where the name of the
+    /// user is found: `{header: x-user-id}`, `{cookie: sid}`. Absent: `share` decides.
+    pub principal: Option<Principal>,
+    /// Which query parameters count; absent: the query as it is.
+    pub query: Option<Query>,
+    /// Request headers that count.
+    #[schemars(extend("default" = []))]
+    pub headers: Option<Vec<Text<HeaderName>>>,
+    /// How the body counts; absent: not at all, or with its defaults when POST or QUERY is cached.
+    pub body: Option<Body>,
+}
+
+/// Where the principal is found.
+#[derive(Clone, Debug)]
+pub enum Principal {
+    /// `true` or `false`: in the credentials, or nowhere.
+    Credentials(bool),
+    /// Elsewhere.
+    From(PrincipalFrom),
+}
+
+/// Where the principal is found; one must be given.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrincipalFrom {
+    /// In a request header.
+    pub header: Option<Text<HeaderName>>,
+    /// In a request cookie.
+    pub cookie: Option<Text<CookieName>>,
+    /// In a claim of the JSON Web Token.
+    pub claim: Option<Later<Text<Plain>>>,
+}
+
+impl<'de> Deserialize<'de> for Principal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PrincipalVisitor)
+    }
+}
+
+struct PrincipalVisitor;
+
+impl<'de> Visitor<'de> for PrincipalVisitor {
+    type Value = Principal;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("true, false or a map like `{header: x-user-id}`")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Principal, E> {
+        Ok(Principal::Credentials(value))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Principal, A::Error> {
+        PrincipalFrom::deserialize(MapAccessDeserializer::new(map)).map(Principal::From)
+    }
+}
+
+impl JsonSchema for Principal {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Principal".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [{"type": "boolean"}, generator.subschema_for::<PrincipalFrom>()]})
+    }
+}
+
+/// Which query parameters count.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    /// Globs over names of parameters that count.
+    #[schemars(extend("default" = ["*"]))]
+    pub include: Option<Vec<Text<GlobMatcher>>>,
+    /// Globs over names of parameters that do not count after all.
+    #[schemars(extend("default" = []))]
+    pub exclude: Option<Vec<Text<GlobMatcher>>>,
+    /// Whether the order of parameters is ignored.
+    #[schemars(extend("default" = false))]
+    pub sort: Option<bool>,
+}
+
+/// How the body counts.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Body {
+    /// JSON bodies count by their content, whatever the order of members (RFC 8785); others byte for byte.
+    pub json: Option<JsonBody>,
+    /// Bytes; a larger body passes uncached.
+    #[schemars(extend("default" = "1MiB"))]
+    pub max: Option<Text<Positive<Size>>>,
+}
+
+/// How a JSON body counts.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JsonBody {
+    /// JSON pointers to what does not count.
+    #[schemars(extend("default" = []))]
+    pub ignore: Option<Vec<Text<Pointer>>>,
+}
+
+/// Who may be given an entry.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum ShareChoice {
+    /// Only the principal whose request filled it.
+    Principal,
+    /// Everyone.
+    All,
+    /// Everyone of the same tenant.
+    Tenant(Tenant),
+}
+
+/// Where the tenant is found.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tenant {
+    /// In a request header; a request without it is not cached.
+    #[schemars(extend("x-required" = true))]
+    pub header: Option<Text<HeaderName>>,
+}
+
+/// Whether requests with `temperature` above 0 are cached.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Nondeterministic {
+    /// They are.
+    Allow,
+    /// They are not.
+    Bypass,
+}
+
+/// Tags by which entries can be purged.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tags {
+    /// Response headers that carry tags, separated by spaces or commas.
+    #[schemars(extend("default" = ["surrogate-key", "cache-tag"]))]
+    pub header: Option<Vec<Text<HeaderName>>>,
+    /// Tags of every entry of this route.
+    #[serde(rename = "static")]
+    #[schemars(extend("default" = []))]
+    pub fixed: Option<Vec<Text<TagText>>>,
+    /// JSON pointers into the request body whose values are tags.
+    pub json: Option<Later<Vec<Text<Pointer>>>>,
+}
+
+/// What becomes of a fill that nobody reads any more.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum LastReaderGoneWord {
+    /// It is cancelled.
+    Cancel,
+    /// It goes on and is stored.
+    Finish,
+}
+
+/// What the request's `Cache-Control` does.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum ClientControl {
+    /// Nothing.
+    Ignore,
+    /// What RFC 9111 says.
+    Honour,
+}
+
+/// Refresh of popular entries before they expire.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshAhead {
+    /// Above 1 refreshes earlier.
+    pub beta: Option<f64>,
+}

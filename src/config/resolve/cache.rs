@@ -1,0 +1,83 @@
+//! `cache`.
+
+use super::Cx;
+use crate::config::model::{Cache, EvictionPolicy, MemoryLevel};
+use crate::config::raw;
+use crate::config::tree::At;
+use crate::config::units::{Capacity, format_size};
+
+const DEFAULT_CAPACITY: u64 = 256 << 20;
+const DEFAULT_MAX_OBJECT: u64 = 8 << 20;
+
+/// Below this a level cannot hold its own tables.
+const MIN_CAPACITY: u64 = 1 << 20;
+
+/// Resolves the levels.
+pub(super) fn resolve(cx: &mut Cx<'_>, at: &At<'_>, raw: Option<raw::Cache>) -> Cache {
+    let levels_at = at.key("levels");
+    let Some(levels) = raw.unwrap_or_default().levels else {
+        return Cache {
+            memory: Some(memory(cx, at, raw::Memory::default())),
+        };
+    };
+    let mut cache = Cache { memory: None };
+    for (index, level) in levels.into_iter().enumerate() {
+        let level_at = levels_at.index(index);
+        match level {
+            raw::Level::Memory(_) if cache.memory.is_some() => {
+                cx.problem(&level_at, "a second memory level is not available yet");
+            }
+            raw::Level::Memory(level) => cache.memory = Some(memory(cx, &level_at.key("memory"), level)),
+            raw::Level::Disk(_) | raw::Level::Redis(_) => cx.later(&level_at),
+        }
+    }
+    cache
+}
+
+fn memory(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::Memory) -> MemoryLevel {
+    let capacity = match raw.capacity.map(|capacity| capacity.0) {
+        Some(Capacity::Bytes(bytes)) => bytes,
+        Some(Capacity::Share(share)) => share_of(cx.env.memory_bytes, share),
+        None => DEFAULT_CAPACITY.min(cx.env.memory_bytes / 2).max(MIN_CAPACITY),
+    };
+    if capacity < MIN_CAPACITY {
+        cx.problem(
+            &at.key("capacity"),
+            format!("a level has at least {}", format_size(MIN_CAPACITY)),
+        );
+    }
+    let max_object = match raw.max_object {
+        Some(size) if size.0.0.0 > capacity => {
+            cx.problem(
+                &at.key("max_object"),
+                format!(
+                    "one entry cannot be larger than the level's capacity of {}",
+                    format_size(capacity)
+                ),
+            );
+            capacity
+        }
+        Some(size) => size.0.0.0,
+        None => DEFAULT_MAX_OBJECT.min(capacity),
+    };
+    MemoryLevel {
+        name: raw.name.map_or_else(|| "l1".into(), |name| name.0.0),
+        capacity,
+        policy: match raw.policy {
+            None | Some(raw::PolicyWord::ClockPro) => EvictionPolicy::ClockPro,
+            Some(raw::PolicyWord::WTinylfu) => EvictionPolicy::WTinyLfu,
+            Some(raw::PolicyWord::Lru) => EvictionPolicy::Lru,
+        },
+        max_object,
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a share of a size needs no exact byte, and the share is between 0 and 1"
+)]
+fn share_of(bytes: u64, share: f64) -> u64 {
+    (bytes as f64 * share) as u64
+}

@@ -1,0 +1,120 @@
+//! What a later version brings is refused where it stands, never accepted and ignored.
+
+use super::{refused, route, upstream, with_route};
+
+#[test]
+fn what_a_later_version_brings_is_refused_where_it_stands() {
+    for (line, place) in LATER_IN_A_ROUTE {
+        let text = route(&format!("{line}\nupstream: hub"));
+        refused(&text, &not_available(place, "routes[0]."));
+    }
+    for (content, place) in LATER_IN_AN_UPSTREAM {
+        refused(&upstream(content), &not_available(place, "upstreams.hub."));
+    }
+    for (line, place) in LATER_AT_THE_TOP {
+        refused(&with_route(line), &not_available(place, ""));
+    }
+}
+
+#[test]
+fn the_shape_of_what_comes_later_is_checked_too() {
+    refused(
+        &with_route("cache: {levels: [{redis: {mode: lots}}]}"),
+        &[
+            "5:19 cache.levels[0].redis: not available yet",
+            "5:33 cache.levels[0].redis.mode: unknown value `lots` | one of `single`, `sentinel`, `cluster`",
+        ],
+    );
+}
+
+/// "6:5 cache.ttl" in full.
+fn not_available(place: &str, parent: &str) -> [String; 1] {
+    let (position, path) = place.split_once(' ').unwrap();
+    [format!("{position} {parent}{path}: not available yet")]
+}
+
+/// Lines of a route, and where it is refused.
+const LATER_IN_A_ROUTE: &[(&str, &str)] = &[
+    ("cache: {ttl: {adaptive: {min: 1s}}}", "6:19 cache.ttl.adaptive"),
+    (
+        "cache: {vary: {principal: {claim: sub}}}",
+        "6:39 cache.vary.principal.claim",
+    ),
+    ("cache: {tags: {json: [/model]}}", "6:20 cache.tags.json"),
+    ("cache: {min_uses: 2}", "6:23 cache.min_uses"),
+    ("cache: {sensitive: true}", "6:24 cache.sensitive"),
+    ("cache: {refresh_ahead: {beta: 1.0}}", "6:13 cache.refresh_ahead"),
+    ("cache: {nondeterministic: allow}", "6:31 cache.nondeterministic"),
+    ("priority: batch", "6:15 priority"),
+    (
+        "rate_limit: {per: principal, rate: 20/s, burst: 40}",
+        "6:5 rate_limit",
+    ),
+    ("stream: {replay: instant}", "6:22 stream.replay"),
+    ("usage: anthropic", "6:12 usage"),
+    ("usage: {json: {total: /usage/total}}", "6:13 usage.json"),
+];
+
+/// Contents of an upstream, and where it is refused.
+const LATER_IN_AN_UPSTREAM: &[(&str, &str)] = &[
+    ("endpoints: [{dns: hub.svc}]", "2:27 endpoints[0].dns"),
+    ("endpoints: [{address: a:1, tier: 1}]", "2:42 endpoints[0].tier"),
+    ("ENDPOINT, balance: p2c_ewma", "2:47 balance"),
+    ("ENDPOINT, balance: least_request", "2:47 balance"),
+    ("ENDPOINT, hedge: {after: p95, max: 5%}", "2:38 hedge"),
+    (
+        "ENDPOINT, health: {outlier: {max_ejected: 50%}}",
+        "2:47 health.outlier",
+    ),
+    ("ENDPOINT, health: {slow_start: 10s}", "2:59 health.slow_start"),
+    ("ENDPOINT, retry: {on: [connect, reset]}", "2:60 retry.on[1]"),
+    ("ENDPOINT, retry: {on: ['502']}", "2:51 retry.on[0]"),
+    ("ENDPOINT, retry: {budget: 20%}", "2:54 retry.budget"),
+    (
+        "ENDPOINT, retry: {per_try_timeout: 1s}",
+        "2:63 retry.per_try_timeout",
+    ),
+    ("ENDPOINT, concurrency: {limit: adaptive}", "2:38 concurrency"),
+    ("ENDPOINT, concurrency: {limit: 64}", "2:38 concurrency"),
+];
+
+/// Lines that stand in line 5, and where it is refused.
+const LATER_AT_THE_TOP: &[(&str, &str)] = &[
+    (
+        "cache: {levels: [{disk: {name: l2, path: /x, capacity: 4GiB}}]}",
+        "5:19 cache.levels[0].disk",
+    ),
+    (
+        "cache: {levels: [{redis: {url: 'redis://x', mode: single}}]}",
+        "5:19 cache.levels[0].redis",
+    ),
+    ("cache: {compress: {algorithm: zstd}}", "5:9 cache.compress"),
+    ("cache: {purge: {replicas_via: fleet}}", "5:9 cache.purge"),
+    (
+        "cache: {warm: [{name: top, at: start, top_keys: 500}]}",
+        "5:9 cache.warm",
+    ),
+    ("usage: {prices: {gpt-4o: {input: 2.5}}}", "5:9 usage.prices"),
+    (
+        "telemetry: {otlp: {endpoint: 'http://c:1', genai: true}}",
+        "5:51 telemetry.otlp.genai",
+    ),
+    ("telemetry: {history: {raw: 15m}}", "5:13 telemetry.history"),
+    ("telemetry: {mask: {json: [/x]}}", "5:20 telemetry.mask.json"),
+    (
+        "telemetry: {access_log: {format: logfmt}}",
+        "5:34 telemetry.access_log.format",
+    ),
+    (
+        "alerts: {receivers: [{name: ops, webhook: {url: 'https://x'}}]}",
+        "5:10 alerts.receivers",
+    ),
+    (
+        "alerts: {rules: [{name: x, expr: y > 1, for: 1m}]}",
+        "5:10 alerts.rules",
+    ),
+    (
+        "alerts: {slos: [{name: x, availability: 99.9%}]}",
+        "5:10 alerts.slos",
+    ),
+];

@@ -1,0 +1,338 @@
+//! join and fill: what happens after a miss, from the side of the request that missed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use http::header::HeaderName;
+use http_body_util::BodyExt;
+use tokio::sync::oneshot;
+
+use super::answer::Answer;
+use super::body::Source;
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::fill::{Fill, Led};
+use super::inbound::{Inbound, Keyed, key_headers};
+use super::interim::InterimSender;
+use super::{headers, pass, serve};
+use crate::cache::age::Times;
+use crate::cache::conditional::{self, ConditionalAnswer};
+use crate::cache::engine::Lookup;
+use crate::cache::entry::Entry;
+use crate::cache::flight::{Boarded, Follower, Grounds, Head, Leader, Ticket};
+use crate::cache::policy::{self, RequestFacts};
+use crate::cache::status::Outcome;
+use crate::cache::verdict::BypassReason;
+use crate::config::{LastReaderGone, RouteCache};
+use crate::control::state::ActiveRoute;
+use crate::telemetry::record::CacheResult;
+
+/// Longest wait for another request's fill to get its response head; then the request fetches on its own.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a request takes part in a flight that is lost before it fetches on its own.
+const BOARDINGS: usize = 3;
+
+/// Gets the response for a request that nothing stored can answer.
+pub(crate) async fn fetch(
+    exchange: &mut Exchange,
+    route: &Arc<ActiveRoute>,
+    request: &mut Inbound,
+    keyed: Keyed,
+    stale: Option<Arc<Entry>>,
+) -> Result<Answer, ProxyError> {
+    let Some(rules) = &route.config.cache else {
+        return pass::pass(exchange, route, request).await;
+    };
+    if request.control(rules).only_if_cached {
+        return Err(ProxyError::OnlyIfCached);
+    }
+    // HEAD and ranges are answered from entries, but do not make any: the origin's short answer is passed on.
+    let whole =
+        request.head.method != Method::HEAD && !request.head.headers.contains_key(http::header::RANGE);
+    if !rules.write || (!whole && stale.is_none()) {
+        return pass::pass(exchange, route, request).await;
+    }
+    if exchange
+        .worker
+        .state
+        .cache
+        .hit_for_miss
+        .recalls(keyed.key.primary())
+    {
+        exchange.bypassed(BypassReason::HitForMiss);
+        let answer = pass::pass(exchange, route, request).await?;
+        reconsider(exchange, rules, request, &keyed, &answer);
+        return Ok(answer);
+    }
+    let keyed = Arc::new(keyed);
+    for _ in 0..BOARDINGS {
+        let follower = match board(exchange, rules, request, &keyed) {
+            Ticket::Lead(leader) => {
+                exchange.on_its_own();
+                // The flight before may have landed between the lookup and the boarding.
+                if let Some(entry) = landed(exchange, rules, request, &keyed) {
+                    leader.publish(Arc::clone(&entry), Grounds::Stored);
+                    return Ok(serve::fresh(exchange, request, &entry));
+                }
+                match lead(exchange, route, request, &keyed, stale.clone(), leader).await? {
+                    Lead::Answered(answer) => return Ok(answer),
+                    Lead::Follow(follower) => follower,
+                }
+            }
+            Ticket::Follow(follower) => {
+                exchange.record.cache = CacheResult::Collapsed;
+                follower
+            }
+        };
+        match follow(exchange, request, follower).await? {
+            Follow::Answered(answer) => return Ok(answer),
+            Follow::Again => {}
+            Follow::Alone(reason) => {
+                exchange.bypassed(reason);
+                break;
+            }
+        }
+    }
+    exchange.on_its_own();
+    pass::pass(exchange, route, request).await
+}
+
+/// Forgets that a key is uncacheable once an answer shows that it no longer is: the next request fills.
+fn reconsider(exchange: &Exchange, rules: &RouteCache, request: &Inbound, keyed: &Keyed, answer: &Answer) {
+    let now = exchange.worker.state.clock.now();
+    let facts = RequestFacts {
+        method: &request.head.method,
+        headers: &request.head.headers,
+        partitioned: keyed.partitioned,
+    };
+    let times = Times {
+        requested: exchange.record.started,
+        received: now,
+    };
+    if policy::may_store(rules, &facts, answer.status, &answer.headers, times).is_ok() {
+        let hit_for_miss = &exchange.worker.state.cache.hit_for_miss;
+        hit_for_miss.forget(keyed.key.primary());
+    }
+}
+
+/// What became of leading a flight.
+enum Lead {
+    /// The answer did not come through the flight.
+    Answered(Answer),
+    /// It comes through the flight.
+    Follow(Follower),
+}
+
+/// What became of following one.
+enum Follow {
+    /// The answer.
+    Answered(Answer),
+    /// The flight is of no use to this request: look for another.
+    Again,
+    /// No flight will be: fetch alone.
+    Alone(BypassReason),
+}
+
+fn landed(exchange: &Exchange, rules: &RouteCache, request: &Inbound, keyed: &Keyed) -> Option<Arc<Entry>> {
+    let state = &exchange.worker.state;
+    let control = request.control(rules);
+    match state
+        .cache
+        .lookup(&request.lookup(keyed), &control, state.clock.now())
+    {
+        Lookup::Fresh(entry) => Some(entry),
+        Lookup::Refresh(_) | Lookup::Miss { .. } => None,
+    }
+}
+
+/// Validates `entry` without anybody waiting for it.
+pub(crate) fn refresh_behind(
+    exchange: &Exchange,
+    route: &Arc<ActiveRoute>,
+    request: &mut Inbound,
+    keyed: &Keyed,
+    entry: &Arc<Entry>,
+) {
+    let state = &exchange.worker.state;
+    let writes = route.config.cache.as_ref().is_some_and(|rules| rules.write);
+    if !writes || state.cache.hit_for_miss.recalls(keyed.key.primary()) {
+        return;
+    }
+    let Ticket::Lead(leader) = state.cache.board(&request.lookup(keyed), state.clock.now()) else {
+        return;
+    };
+    let keyed = Arc::new(Keyed {
+        key: keyed.key.clone(),
+        partitioned: keyed.partitioned,
+        tenant: keyed.tenant,
+    });
+    if let Some(fill) = prepare(exchange, route, request, &keyed, Some(Arc::clone(entry)), false) {
+        exchange.worker.tasks.spawn_to_end(fill.run(leader, None));
+    }
+}
+
+fn board(exchange: &Exchange, rules: &RouteCache, request: &Inbound, keyed: &Keyed) -> Ticket {
+    let state = &exchange.worker.state;
+    let (asked, now) = (request.lookup(keyed), state.clock.now());
+    if rules.collapse {
+        state.cache.board(&asked, now)
+    } else {
+        Ticket::Lead(state.cache.fly_alone(&asked, now))
+    }
+}
+
+/// Starts the fill and waits until it is known how the answer comes.
+async fn lead(
+    exchange: &mut Exchange,
+    route: &Arc<ActiveRoute>,
+    request: &mut Inbound,
+    keyed: &Arc<Keyed>,
+    stale: Option<Arc<Entry>>,
+    leader: Leader,
+) -> Result<Lead, ProxyError> {
+    let rules = route.config.cache.as_ref();
+    let cancel = rules.is_some_and(|rules| rules.on_last_reader_gone == LastReaderGone::Cancel);
+    let follower = leader.follow();
+    let Some(mut fill) = prepare(exchange, route, request, keyed, stale, cancel) else {
+        // The body streams: it can be sent only once, and by this request itself.
+        leader.decline();
+        return pass::pass(exchange, route, request).await.map(Lead::Answered);
+    };
+    fill.interims = InterimSender::open(&request.connection, request.head.version, &route.config);
+    let (report, led) = oneshot::channel();
+    exchange.worker.tasks.spawn_to_end(fill.run(leader, Some(report)));
+    let Ok(report) = led.await else {
+        return Ok(Lead::Follow(follower));
+    };
+    exchange.record.attempts.extend(report.attempts);
+    match report.outcome {
+        Led::Through(response, reason) => {
+            exchange.refused(reason);
+            Ok(Lead::Answered(pass::ready(
+                exchange,
+                *response,
+                Outcome::Refused(reason),
+            )))
+        }
+        Led::Flight => Ok(Lead::Follow(follower)),
+    }
+}
+
+/// Waits for the flight and answers from it.
+async fn follow(
+    exchange: &mut Exchange,
+    request: &Inbound,
+    mut follower: Follower,
+) -> Result<Follow, ProxyError> {
+    let boarded = match exchange.record.cache {
+        CacheResult::Collapsed => match tokio::time::timeout(LOCK_TIMEOUT, follower.boarded()).await {
+            Ok(boarded) => boarded,
+            Err(_elapsed) => return Ok(Follow::Alone(BypassReason::LockTimeout)),
+        },
+        // The leader's own client waits as long as the upstream may take.
+        _ => follower.boarded().await,
+    };
+    Ok(match boarded {
+        Boarded::Declined => Follow::Alone(BypassReason::HitForMiss),
+        Boarded::Lost => Follow::Again,
+        Boarded::Failed(error) => return Err(ProxyError::Fill(error)),
+        // The leader's request had other values of the headers that the response varies on.
+        Boarded::Entry(entry, _) if !entry.nominated().matches(&request.head.headers) => Follow::Again,
+        Boarded::Entry(entry, grounds) => Follow::Answered(match grounds {
+            Grounds::Confirmed => serve::revalidated(exchange, request, &entry),
+            Grounds::OriginFailed => serve::stale_if_error(exchange, request, &entry),
+            Grounds::Stored => serve::fresh(exchange, request, &entry),
+        }),
+        Boarded::Streaming(head) if !head.nominated.matches(&request.head.headers) => Follow::Again,
+        Boarded::Streaming(head) => Follow::Answered(from_flight(exchange, request, &head, follower)),
+    })
+}
+
+fn from_flight(exchange: &mut Exchange, request: &Inbound, head: &Arc<Head>, follower: Follower) -> Answer {
+    exchange.record.stored = true;
+    let value = exchange.forwarded(Some(head.status), Outcome::Stored);
+    let headers = head.headers.clone();
+    let now = exchange.worker.state.clock.now();
+    let answer = conditional::evaluate(&request.head.headers, head.status, &headers, now);
+    if answer == ConditionalAnswer::NotModified {
+        see_through(exchange, follower);
+        return serve::not_modified(headers).cache_status(value);
+    }
+    if request.head.method == Method::HEAD {
+        see_through(exchange, follower);
+        return Answer::new(head.status, headers, Source::Empty).cache_status(value);
+    }
+    Answer::new(head.status, headers, Source::Flight(follower.into_reader())).cache_status(value)
+}
+
+/// Stays aboard in place of a client that needs no body, as long as the response may still be stored: the client has
+/// not gone, so the fill must not be cancelled as if it had.
+fn see_through(exchange: &Exchange, follower: Follower) {
+    let rules = exchange
+        .route
+        .as_ref()
+        .and_then(|route| route.config.cache.as_ref());
+    let mut left = rules.map_or(0, |rules| rules.max_object);
+    let mut reader = follower.into_reader();
+    exchange.worker.tasks.spawn_to_end(async move {
+        while let Some(Ok(frame)) = reader.frame().await {
+            let length = frame.data_ref().map_or(0, bytes::Bytes::len);
+            match left.checked_sub(length as u64) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    });
+}
+
+/// A fill for this request; none when its body cannot be sent by somebody else.
+fn prepare(
+    exchange: &Exchange,
+    route: &Arc<ActiveRoute>,
+    request: &Inbound,
+    keyed: &Arc<Keyed>,
+    stale: Option<Arc<Entry>>,
+    cancel: bool,
+) -> Option<Fill> {
+    let body = request.replayable()?;
+    let rules = route.config.cache.as_ref()?;
+    let protected: Vec<HeaderName> = key_headers(Some(rules));
+    let mut fields = request.head.headers.clone();
+    headers::to_upstream(
+        &mut fields,
+        &request.origin,
+        request.peer,
+        request.head.version,
+        &route.config.headers,
+        &protected,
+    );
+    let method = if request.head.method == Method::HEAD {
+        Method::GET
+    } else {
+        request.head.method.clone()
+    };
+    conditional::make_unconditional(&mut fields);
+    // A method other than GET is not safe to validate by: it is asked anew.
+    if let Some(entry) = stale.as_ref().filter(|_| method == Method::GET) {
+        conditional::make_validation(&mut fields, &entry.headers());
+    }
+    Some(Fill {
+        worker: Arc::clone(&exchange.worker),
+        route: Arc::clone(route),
+        keyed: Arc::clone(keyed),
+        method,
+        uri: request.head.uri.clone(),
+        version: request.head.version,
+        asked: request.head.headers.clone(),
+        headers: fields,
+        body,
+        kind: request.kind(),
+        stale,
+        cancel,
+        interims: None,
+        trace: exchange.record.trace,
+        hash_key: pass::hash_key(route, request),
+        position: exchange.worker.state.cache.purges.position(),
+    })
+}

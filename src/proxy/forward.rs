@@ -1,0 +1,166 @@
+//! balance -> connect -> forward: gets one answer from an upstream, on another endpoint if the first cannot be
+//! reached.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, Request, Response};
+use http_body_util::{BodyExt, Empty, Full};
+
+use super::error::ProxyError;
+use super::worker::Worker;
+use crate::control::state::ActiveRoute;
+use crate::telemetry::record::{Attempt, TraceContext};
+use crate::upstream::{Cluster, Endpoint, ErrorKind, ExchangeKind, RequestBody, UpstreamBody};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// A request for an upstream.
+pub(crate) struct Outgoing {
+    /// The request, its body aside.
+    pub(crate) head: Request<()>,
+    /// Its body.
+    pub(crate) payload: Payload,
+    /// What the exchange needs from its connection.
+    pub(crate) kind: ExchangeKind,
+}
+
+/// The body of a request for an upstream.
+pub(crate) enum Payload {
+    /// In memory: it can be sent again.
+    Whole(Bytes),
+    /// As it comes from the client.
+    Stream(RequestBody),
+}
+
+/// Sends a request to an endpoint of the route's upstream and waits for the response head.
+///
+/// A request of which nothing was sent goes to another endpoint, as often as the upstream allows. One that was
+/// sent on a connection which the endpoint closed at the same moment is repeated once, if it is idempotent and its
+/// body is in memory (RFC 9112, section 9.3.1). Every try is added to `attempts`.
+pub(crate) async fn forward(
+    worker: &Worker,
+    route: &ActiveRoute,
+    trace: &TraceContext,
+    hash_key: &[u8],
+    mut outgoing: Outgoing,
+    attempts: &mut Vec<Attempt>,
+) -> Result<Response<UpstreamBody>, ProxyError> {
+    let cluster = &route.cluster;
+    let clock = &worker.state.clock;
+    let begun = clock.now();
+    let limit = usize::try_from(cluster.config().attempts).unwrap_or(usize::MAX);
+    if trace.parent_id.is_none() {
+        // A state without a valid parent belongs to no trace (W3C Trace Context, section 3.3).
+        outgoing.head.headers_mut().remove(TRACESTATE);
+    }
+    let mut spare = outgoing.spare();
+    let kind = outgoing.kind;
+    let mut request = outgoing.into_request();
+    let mut tried = Vec::new();
+    let mut failed = None;
+    loop {
+        let Some(endpoint) = select(cluster, hash_key, &tried, route.config.timeouts.connect).await else {
+            // When each was tried, the failure of the last says more than that none is left.
+            return Err(failed.unwrap_or(ErrorKind::NoEndpoint).into());
+        };
+        let started = clock.now();
+        let mut timeouts = route.config.timeouts;
+        timeouts.total = timeouts.total.saturating_sub(started.since(begun));
+        let span_id = worker.ids.span_id();
+        request
+            .headers_mut()
+            .insert(TRACEPARENT, trace.traceparent(span_id));
+        let result = worker
+            .pool
+            .send(cluster, &endpoint, request, &timeouts, kind)
+            .await;
+        let now = clock.now();
+        let mut attempt = Attempt {
+            upstream: Arc::clone(&cluster.config().name),
+            endpoint: Arc::clone(endpoint.label()),
+            span_id,
+            started,
+            first_byte: None,
+            ended: now,
+            status: None,
+            error: None,
+        };
+        match result {
+            Ok(response) => {
+                attempt.first_byte = Some(now);
+                attempt.status = Some(response.status().as_u16());
+                attempts.push(attempt);
+                return Ok(response);
+            }
+            Err(error) => {
+                attempt.error = Some(error.kind.as_str());
+                attempts.push(attempt);
+                failed = Some(error.kind);
+                let closed_as_idle = error.kind == ErrorKind::Reset && error.reused;
+                request = match (error.request, spare.take()) {
+                    (Some(unsent), kept) if tried.len() + 1 < limit => {
+                        spare = kept;
+                        tried.push(endpoint);
+                        *unsent
+                    }
+                    (None, Some(again)) if closed_as_idle => again.into_request(),
+                    _ => return Err(error.kind.into()),
+                };
+            }
+        }
+    }
+}
+
+/// An endpoint that is not among `tried`. Names that were never resolved, right after the start or a reload, are
+/// waited for at most `patience`.
+async fn select(
+    cluster: &Cluster,
+    hash_key: &[u8],
+    tried: &[Arc<Endpoint>],
+    patience: Duration,
+) -> Option<Arc<Endpoint>> {
+    let found = cluster.select(hash_key, tried);
+    if found.is_some() || cluster.is_resolved() {
+        return found;
+    }
+    tokio::time::timeout(patience, cluster.first_resolved())
+        .await
+        .ok()?;
+    cluster.select(hash_key, tried)
+}
+
+impl Outgoing {
+    /// A copy to be sent if the first is lost on a connection that was about to close; none when sending twice
+    /// could do something twice, or cannot be done.
+    fn spare(&self) -> Option<Self> {
+        let Payload::Whole(bytes) = &self.payload else {
+            return None;
+        };
+        let payload = Payload::Whole(bytes.clone());
+        self.head.method().is_idempotent().then(|| Self {
+            head: self.head.clone(),
+            payload,
+            kind: self.kind,
+        })
+    }
+
+    fn into_request(self) -> Request<RequestBody> {
+        let body = match self.payload {
+            Payload::Whole(bytes) => full(bytes),
+            Payload::Stream(body) => body,
+        };
+        self.head.map(|()| body)
+    }
+}
+
+/// A body in memory.
+fn full(bytes: Bytes) -> RequestBody {
+    if bytes.is_empty() {
+        Empty::new().map_err(|never| match never {}).boxed_unsync()
+    } else {
+        Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+    }
+}

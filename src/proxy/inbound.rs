@@ -1,0 +1,303 @@
+//! A request as it came in, and the step from it to its cache key.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, Version};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+
+use super::body::{Buffered, ClientBody, Resumed, buffer};
+use super::connection::ConnectionState;
+use super::error::{BodyFault, ProxyError};
+use super::exchange::Exchange;
+use super::forward::Payload;
+use super::headers::{Origin, as_upstream_sees};
+use super::tracked::InboundBody;
+use crate::cache::canonical;
+use crate::cache::control::RequestControl;
+use crate::cache::engine::Request as CacheRequest;
+use crate::cache::key::{Key, KeyParts};
+use crate::cache::partition::{Partition, partition, tenant_of};
+use crate::cache::reuse;
+use crate::cache::verdict::BypassReason;
+use crate::config::RouteCache;
+use crate::control::state::ActiveRoute;
+use crate::upstream::ExchangeKind;
+
+/// A request as it came in.
+pub(crate) struct Inbound {
+    /// Its head, with `Host` always present when the request named a host.
+    pub(crate) head: Parts,
+    /// Its body, as far as nobody has taken it.
+    body: Pending,
+    /// Where it came from.
+    pub(crate) origin: Origin,
+    /// The peer.
+    pub(crate) peer: SocketAddr,
+    /// Host and port as asked for.
+    pub(crate) authority: HeaderValue,
+    /// Why the body failed, once it has; none before it is read.
+    fault: Option<BodyFault>,
+    /// The connection.
+    pub(crate) connection: Arc<ConnectionState>,
+}
+
+enum Pending {
+    None,
+    Stream(InboundBody),
+    Whole(Bytes),
+    Started(Bytes, ClientBody),
+}
+
+/// A request with its key.
+pub(crate) struct Keyed {
+    /// The key.
+    pub(crate) key: Key,
+    /// Whether the entry is for one principal or tenant.
+    pub(crate) partitioned: bool,
+    /// The tenant, on routes that share by tenant.
+    pub(crate) tenant: Option<[u8; 32]>,
+}
+
+impl Inbound {
+    /// Takes a request apart.
+    pub(crate) fn new(connection: &Arc<ConnectionState>, request: Request<InboundBody>) -> Self {
+        let (mut head, body) = request.into_parts();
+        // HTTP/2 carries the host in `:authority`; routes, keys and upstreams read it from `Host`.
+        if let Some(authority) = head.uri.authority()
+            && let Ok(value) = HeaderValue::from_str(authority.as_str())
+        {
+            head.headers.insert(HOST, value);
+        }
+        let listener = connection.listener();
+        let origin = Origin::of(
+            connection.peer(),
+            connection.is_tls(),
+            &listener.trusted_proxies,
+            &head.headers,
+        );
+        let authority = head
+            .headers
+            .get(HOST)
+            .cloned()
+            .unwrap_or(HeaderValue::from_static(""));
+        let body = if body.is_end_stream() {
+            Pending::None
+        } else {
+            Pending::Stream(body)
+        };
+        Self {
+            head,
+            body,
+            origin,
+            peer: connection.peer(),
+            authority,
+            fault: None,
+            connection: Arc::clone(connection),
+        }
+    }
+
+    /// Path and query.
+    pub(crate) fn target(&self) -> &str {
+        self.head
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str())
+    }
+
+    /// What the request's own `Cache-Control` asks for, where the route honours it.
+    pub(crate) fn control(&self, rules: &RouteCache) -> RequestControl {
+        if rules.client_control {
+            RequestControl::of(&self.head.headers)
+        } else {
+            RequestControl::default()
+        }
+    }
+
+    /// The request as the cache looks it up.
+    pub(crate) fn lookup<'a>(&'a self, keyed: &'a Keyed) -> CacheRequest<'a> {
+        CacheRequest {
+            key: &keyed.key,
+            headers: &self.head.headers,
+        }
+    }
+
+    /// The authority as keys have it: in lower case, without the default port (RFC 3986, section 6.2).
+    pub(crate) fn canonical_authority(&self) -> Cow<'_, str> {
+        let authority = self.authority.to_str().unwrap_or_default();
+        let default_port = if self.origin.scheme == "https" {
+            ":443"
+        } else {
+            ":80"
+        };
+        let authority = authority.strip_suffix(default_port).unwrap_or(authority);
+        if authority.bytes().any(|octet| octet.is_ascii_uppercase()) {
+            Cow::Owned(authority.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(authority)
+        }
+    }
+
+    /// The host without its port.
+    pub(crate) fn host(&self) -> &str {
+        let authority = self.authority.to_str().unwrap_or_default();
+        match authority.rfind(':') {
+            Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
+            _ => authority,
+        }
+    }
+
+    /// The length that the head declares; 0 when it declares none.
+    pub(crate) fn declared_length(&self) -> u64 {
+        let value = self
+            .head
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok());
+        value.and_then(|value| value.parse().ok()).unwrap_or(0)
+    }
+
+    /// What the exchange needs from its upstream connection.
+    pub(crate) fn kind(&self) -> ExchangeKind {
+        let content_type = self.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let grpc = content_type.is_some_and(|value| value.starts_with(b"application/grpc"));
+        if grpc && self.head.version == Version::HTTP_2 {
+            ExchangeKind::Grpc
+        } else {
+            ExchangeKind::Ordinary
+        }
+    }
+
+    /// The listener's bound for bodies.
+    pub(crate) fn max_body(&self) -> u64 {
+        self.connection.listener().limits.max_body
+    }
+
+    /// Whether the body can be sent again: there is none, or all of it is in memory.
+    pub(crate) fn replayable(&self) -> Option<Bytes> {
+        match &self.body {
+            Pending::None => Some(Bytes::new()),
+            Pending::Whole(bytes) => Some(bytes.clone()),
+            Pending::Stream(_) | Pending::Started(..) => None,
+        }
+    }
+
+    /// The body for the upstream. It can be taken once.
+    pub(crate) fn take_body(&mut self, exchange: &mut Exchange) -> Payload {
+        match std::mem::replace(&mut self.body, Pending::None) {
+            Pending::None => Payload::Whole(Bytes::new()),
+            Pending::Whole(bytes) => Payload::Whole(bytes),
+            Pending::Stream(incoming) => Payload::Stream(self.bounded(exchange, incoming).boxed_unsync()),
+            Pending::Started(prefix, rest) => Payload::Stream(Resumed::new(prefix, rest).boxed_unsync()),
+        }
+    }
+
+    /// The key, or the reason why this request has none. Reads the body where the route's key holds it.
+    pub(crate) async fn key<'r>(
+        &mut self,
+        exchange: &mut Exchange,
+        route: &'r ActiveRoute,
+    ) -> Result<Result<(&'r RouteCache, Keyed), BypassReason>, ProxyError> {
+        let Some(rules) = &route.config.cache else {
+            return Ok(Err(BypassReason::RouteOff));
+        };
+        if exchange.worker.state.cache.memory.is_none() {
+            return Ok(Err(BypassReason::NoLevel));
+        }
+        as_upstream_sees(&mut self.head.headers, &self.origin, || key_headers(Some(rules)));
+        if let Some(reason) = reuse::request_bypass(rules, &self.head.method, &self.head.headers) {
+            return Ok(Err(reason));
+        }
+        let body = match self.body_digest(exchange, rules).await? {
+            Ok(digest) => digest,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let (partition, also_public) = match partition(rules, &self.head.headers) {
+            Ok(found) => found,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let tenant = tenant_of(rules, &self.head.headers);
+        let parts = KeyParts {
+            route: &route.config,
+            method: &self.head.method,
+            scheme: self.origin.scheme,
+            authority: &self.canonical_authority(),
+            path: self.head.uri.path(),
+            query: self.head.uri.query(),
+            headers: &self.head.headers,
+            body,
+        };
+        let partitioned = partition != Partition::None;
+        Ok(Ok((
+            rules,
+            Keyed {
+                key: Key::build(&parts, partition, also_public),
+                partitioned,
+                tenant,
+            },
+        )))
+    }
+
+    async fn body_digest(
+        &mut self,
+        exchange: &mut Exchange,
+        rules: &RouteCache,
+    ) -> Result<Result<Option<[u8; 32]>, BypassReason>, ProxyError> {
+        let incoming = match std::mem::replace(&mut self.body, Pending::None) {
+            Pending::Stream(incoming) => incoming,
+            other => {
+                self.body = other;
+                return Ok(Ok(None));
+            }
+        };
+        let Some(rule) = &rules.vary.body else {
+            // A body that is not part of the key must not decide the answer.
+            self.body = Pending::Stream(incoming);
+            return Ok(Err(BypassReason::BodyNotKeyed));
+        };
+        let body = self.bounded(exchange, incoming);
+        match Box::pin(buffer(body, rule.max)).await? {
+            Buffered::Whole(bytes) => {
+                let digest =
+                    canonical::body_digest(self.head.headers.get(CONTENT_TYPE), &bytes, &rule.ignore);
+                self.body = Pending::Whole(bytes);
+                Ok(Ok(Some(digest)))
+            }
+            Buffered::Larger(prefix, rest) => {
+                self.body = Pending::Started(prefix, rest);
+                Ok(Err(BypassReason::BodyTooLarge))
+            }
+        }
+    }
+
+    /// Why the body failed, if it did.
+    pub(crate) fn fault(&self) -> Option<ProxyError> {
+        self.fault.as_ref().and_then(BodyFault::get)
+    }
+
+    fn bounded(&mut self, exchange: &mut Exchange, incoming: InboundBody) -> ClientBody {
+        let fault = self.fault.get_or_insert_default().clone();
+        let received: &Arc<AtomicU64> = exchange.received.get_or_insert_default();
+        ClientBody::new(incoming, self.max_body(), Arc::clone(received), fault)
+    }
+}
+
+/// The header names on which the key of a route depends; `Connection` may not remove them.
+pub(crate) fn key_headers(rules: Option<&RouteCache>) -> Vec<HeaderName> {
+    use crate::config::{PrincipalSource, Share};
+    let Some(rules) = rules else { return Vec::new() };
+    let mut names = rules.vary.headers.clone();
+    if let Some(PrincipalSource::Header(name)) = &rules.vary.principal {
+        names.push(name.clone());
+    }
+    if let Share::Tenant(name) = &rules.share {
+        names.push(name.clone());
+    }
+    names
+}

@@ -1,0 +1,119 @@
+//! serve: answers from a stored response (RFC 9110 sections 13 and 14, RFC 9111 section 4).
+
+use std::sync::Arc;
+
+use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::answer::{Answer, in_memory};
+use super::body::Source;
+use super::exchange::Exchange;
+use super::inbound::Inbound;
+use crate::cache::conditional::{self, ConditionalAnswer};
+use crate::cache::entry::Entry;
+use crate::cache::range::{self, RangeAnswer};
+use crate::cache::status::{CacheStatus, Outcome};
+use crate::clock::Timestamp;
+use crate::telemetry::record::CacheResult;
+
+/// Answers from a fresh entry.
+pub(crate) fn fresh(exchange: &mut Exchange, request: &Inbound, entry: &Arc<Entry>) -> Answer {
+    exchange.record.cache = CacheResult::Hit;
+    exchange.record.reason = "fresh";
+    let now = exchange.record.started;
+    let value = CacheStatus::Hit {
+        ttl: entry.life().ttl_seconds(now),
+    }
+    .to_value();
+    stored(request, entry, now).cache_status(Some(value))
+}
+
+/// Answers from a stale entry; `why` says what allows it.
+pub(crate) fn stale(
+    exchange: &mut Exchange,
+    request: &Inbound,
+    entry: &Arc<Entry>,
+    why: &'static str,
+) -> Answer {
+    exchange.record.cache = CacheResult::Stale;
+    exchange.record.reason = why;
+    let now = exchange.worker.state.clock.now();
+    let value = CacheStatus::Hit {
+        ttl: entry.life().ttl_seconds(now),
+    }
+    .to_value();
+    stored(request, entry, now).cache_status(Some(value))
+}
+
+/// Answers from a stale entry because the origin failed.
+pub(crate) fn stale_if_error(exchange: &mut Exchange, request: &Inbound, entry: &Arc<Entry>) -> Answer {
+    let value = exchange.forwarded(None, Outcome::StaleOnError);
+    exchange.record.cache = CacheResult::Stale;
+    exchange.record.reason = "stale-if-error";
+    stored(request, entry, exchange.worker.state.clock.now()).cache_status(value)
+}
+
+/// Answers from an entry that the origin has just confirmed.
+pub(crate) fn revalidated(exchange: &mut Exchange, request: &Inbound, entry: &Arc<Entry>) -> Answer {
+    exchange.record.cache = CacheResult::Revalidated;
+    exchange.record.reason = "revalidated";
+    exchange.record.stored = true;
+    let value = exchange.forwarded(Some(StatusCode::NOT_MODIFIED), Outcome::Stored);
+    stored(request, entry, exchange.worker.state.clock.now()).cache_status(value)
+}
+
+fn stored(request: &Inbound, entry: &Entry, now: Timestamp) -> Answer {
+    entry.count_hit();
+    let mut headers = entry.headers();
+    headers.insert(AGE, HeaderValue::from(entry.life().age(now).as_secs()));
+    shape(request, entry, headers)
+}
+
+/// A complete response as the client asked for it: whole, a range, or not modified.
+fn shape(request: &Inbound, entry: &Entry, mut headers: HeaderMap) -> Answer {
+    let (asked, status, body) = (&request.head.headers, entry.status(), entry.body());
+    if conditional::evaluate(asked, status, &headers, entry.stored_at()) == ConditionalAnswer::NotModified {
+        return not_modified(headers);
+    }
+    // A range applies to GET alone (RFC 9110, section 14.2).
+    if request.head.method == Method::GET && asked.contains_key(RANGE) {
+        let answer = range::answer(asked, status, &headers, body.len() as u64);
+        match (answer, answer.content_range()) {
+            (RangeAnswer::Part { start, end, .. }, Some(content_range)) => {
+                let slice = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+                if let Some((from, to)) = slice.filter(|(from, to)| from < to && *to <= body.len()) {
+                    headers.insert(CONTENT_RANGE, content_range);
+                    headers.insert(CONTENT_LENGTH, HeaderValue::from(end - start));
+                    return Answer::new(
+                        StatusCode::PARTIAL_CONTENT,
+                        headers,
+                        in_memory(body.slice(from..to)),
+                    );
+                }
+            }
+            (RangeAnswer::Unsatisfiable { .. }, Some(content_range)) => {
+                headers.remove(CONTENT_TYPE);
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+                headers.insert(CONTENT_RANGE, content_range);
+                return Answer::new(StatusCode::RANGE_NOT_SATISFIABLE, headers, Source::Empty);
+            }
+            _ => {}
+        }
+    }
+    if !headers.contains_key(CONTENT_LENGTH) && !body_forbidden(status) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
+    }
+    Answer::new(status, headers, in_memory(body))
+}
+
+/// A 304 keeps what RFC 9110 (section 15.4.5) wants in it and drops what describes a body.
+pub(crate) fn not_modified(mut headers: HeaderMap) -> Answer {
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(CONTENT_TYPE);
+    headers.remove(http::header::CONTENT_ENCODING);
+    Answer::new(StatusCode::NOT_MODIFIED, headers, Source::Empty)
+}
+
+fn body_forbidden(status: StatusCode) -> bool {
+    status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}

@@ -1,0 +1,119 @@
+//! Protocol upgrades: a WebSocket handshake passes through, then bytes are copied both ways.
+
+use http::header::{CONNECTION, HeaderName, UPGRADE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::answer::Answer;
+use super::body::Source;
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::inbound::Inbound;
+use super::{headers, pass};
+use crate::cache::status::Outcome;
+use crate::control::state::ActiveRoute;
+use crate::upstream::ExchangeKind;
+
+const SEC_WEBSOCKET_EXTENSIONS: HeaderName = HeaderName::from_static("sec-websocket-extensions");
+
+/// Whether the request asks to change the protocol of its connection.
+///
+/// Another version of HTTP does not count, and is an ordinary request (RFC 9110, section 7.8: a server may ignore
+/// the field): many clients offer h2c with every request, and a tunnel to an upstream that takes the offer would
+/// carry requests that nobody here has looked at.
+pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
+    let http = |value: &HeaderValue| {
+        value.to_str().map_or(true, |value| {
+            value.split(',').any(|protocol| {
+                let name = protocol.split('/').next().unwrap_or_default().trim();
+                ["h2c", "h2", "h3", "http", "tls"]
+                    .iter()
+                    .any(|version| name.eq_ignore_ascii_case(version))
+            })
+        })
+    };
+    headers.contains_key(UPGRADE)
+        && !headers.get_all(UPGRADE).iter().any(http)
+        && headers.get_all(CONNECTION).iter().any(|value| {
+            value.to_str().is_ok_and(|value| {
+                value
+                    .split(',')
+                    .any(|item| item.trim().eq_ignore_ascii_case("upgrade"))
+            })
+        })
+}
+
+/// Forwards a request that asks for an upgrade; when the upstream agrees, the two connections become one tunnel.
+pub(crate) async fn tunnel(
+    exchange: &mut Exchange,
+    route: &ActiveRoute,
+    request: &mut Inbound,
+) -> Result<Answer, ProxyError> {
+    let protocol = request.head.headers.get(UPGRADE).cloned();
+    let client = request.head.extensions.remove::<OnUpgrade>();
+    let mut outgoing = pass::outgoing(exchange, route, request);
+    outgoing.kind = ExchangeKind::Upgrade;
+    if let (Some(protocol), true) = (&protocol, client.is_some()) {
+        outgoing.head.headers_mut().insert(UPGRADE, protocol.clone());
+        outgoing
+            .head
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    let mut response = pass::send(exchange, route, request, outgoing).await?;
+    pass::invalidate(exchange, route, request, &response);
+    let Some(client) = client.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) else {
+        return Ok(pass::through(exchange, response, Outcome::Passed));
+    };
+    let upstream = hyper::upgrade::on(&mut response);
+    let (mut head, body) = response.into_parts();
+    let accepted = head.headers.get(UPGRADE).cloned().or(protocol);
+    let extensions = head.headers.get(SEC_WEBSOCKET_EXTENSIONS).cloned();
+    headers::from_upstream(&mut head.headers, head.version);
+    head.headers
+        .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(accepted) = accepted {
+        head.headers.insert(UPGRADE, accepted);
+    }
+    if let Some(extensions) = extensions {
+        head.headers.insert(SEC_WEBSOCKET_EXTENSIONS, extensions);
+    }
+    let connection = std::sync::Arc::clone(&request.connection);
+    exchange.worker.tasks.spawn("tunnel", async move {
+        // The body holds the upstream connection's place in the pool until the tunnel ends.
+        let _place = body;
+        let _open = connection;
+        let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else {
+            return;
+        };
+        let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+        if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut upstream).await {
+            tracing::debug!(%error, "tunnel ended");
+        }
+    });
+    let value = exchange.forwarded(Some(head.status), Outcome::Passed);
+    Ok(Answer::new(head.status, head.headers, Source::Empty).cache_status(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_other_protocols_than_http_are_an_upgrade() {
+        let asked = |connection, protocol| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONNECTION, HeaderValue::from_static(connection));
+            headers.insert(UPGRADE, HeaderValue::from_static(protocol));
+            wants_upgrade(&headers)
+        };
+        for protocol in ["websocket", "WebSocket", "example/1"] {
+            assert!(asked("keep-alive, Upgrade", protocol), "{protocol}");
+            assert!(!asked("keep-alive", protocol), "{protocol}");
+        }
+        for protocol in ["h2c", "websocket, H2C", "HTTP/2.0", "TLS/1.0"] {
+            assert!(!asked("upgrade", protocol), "{protocol}");
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! The one door through which the rest of the product tells what happened.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use http::HeaderMap;
+use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
+
+use super::access_log::AccessLog;
+use super::connections::{ActiveRequest, ListenerMetrics};
+use super::exposition::Format;
+use super::mask::Masking;
+use super::metrics::{BuildInfo, Metrics};
+use super::otlp::{Exporter, OtlpError};
+use super::record::{Attempt, LevelId, RequestRecord, TraceContext};
+use super::routes::RouteMetrics;
+use super::samples::{EndpointCount, LevelSample};
+use super::spans;
+use super::trace::{IdSource, Sampler};
+use super::upstreams::EndpointMetrics;
+use crate::clock::Clock;
+use crate::config::model::{self, Otlp};
+use crate::tasks::Tasks;
+
+/// Something that happened, other than a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// The first configuration is in force.
+    ConfigLoaded {
+        /// Its hash.
+        hash: &'a str,
+    },
+    /// A reload ended.
+    ConfigReloaded {
+        /// How.
+        result: ReloadResult,
+        /// Hash of the configuration in force now.
+        hash: &'a str,
+        /// Number of configurations taken over so far.
+        generation: u64,
+        /// The problems of a refused one; the fields that wait for a restart of an applied one.
+        detail: &'a str,
+    },
+    /// Entries were purged.
+    Purged {
+        /// What was given: `key`, `prefix`, `glob`, `tag`, `route`, `tenant`, `all`.
+        scope: &'static str,
+        /// Entries that matched.
+        matched: u64,
+        /// Position in the purge log.
+        position: u64,
+    },
+    /// A request was refused before routing.
+    RequestRefused {
+        /// Why, a stable name.
+        reason: &'static str,
+    },
+}
+
+/// How a reload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadResult {
+    /// The new configuration is in force.
+    Applied,
+    /// Nothing had changed.
+    Unchanged,
+    /// The new configuration has problems; the old one stays.
+    Refused,
+}
+
+impl ReloadResult {
+    /// The stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Metrics, traces and the access log of the process. Outlives every configuration.
+#[derive(Debug)]
+pub struct Telemetry {
+    clock: Clock,
+    build: BuildInfo,
+    metrics: Metrics,
+    settings: ArcSwap<Settings>,
+    exporter: ArcSwapOption<Exporter>,
+    /// Held while the log's thread is started, so that it is started once.
+    access_log: Mutex<Option<Arc<AccessLog>>>,
+}
+
+/// What a reload may change.
+#[derive(Debug)]
+struct Settings {
+    masking: Masking,
+    head: Sampler,
+    keep_errors: bool,
+    keep_slower_than: Option<Duration>,
+    access_log: Option<(Arc<AccessLog>, Sampler)>,
+}
+
+impl Telemetry {
+    /// Empty metrics; no traces and no access log until [`Telemetry::apply`] and [`Telemetry::start_exporter`].
+    pub fn new(clock: Clock, build: BuildInfo) -> Arc<Self> {
+        let settings = Settings {
+            masking: Masking::new(&model::Mask {
+                headers: Vec::new(),
+                query: vec!["*".to_owned()],
+            }),
+            head: Sampler::NEVER,
+            keep_errors: false,
+            keep_slower_than: None,
+            access_log: None,
+        };
+        Arc::new(Self {
+            metrics: Metrics::new(clock.now(), build),
+            clock,
+            build,
+            settings: ArcSwap::from_pointee(settings),
+            exporter: ArcSwapOption::empty(),
+            access_log: Mutex::new(None),
+        })
+    }
+
+    /// Takes over the settings of a configuration that is going into force: masking, sampling, the access log.
+    ///
+    /// # Errors
+    /// When the access log's thread cannot be started; the old settings stay.
+    pub fn apply(&self, config: &model::Telemetry) -> io::Result<()> {
+        self.apply_logging_to(config, || Box::new(io::stdout()))
+    }
+
+    /// [`Telemetry::apply`] with another place for the access log, which is opened when it is first needed.
+    pub(super) fn apply_logging_to(
+        &self,
+        config: &model::Telemetry,
+        open: impl FnOnce() -> Box<dyn io::Write + Send>,
+    ) -> io::Result<()> {
+        let access_log = match config.access_log.enabled {
+            true => Some((self.access_log(open)?, Sampler::new(config.access_log.sample))),
+            false => None,
+        };
+        let otlp = config.otlp.as_ref();
+        self.settings.store(Arc::new(Settings {
+            masking: Masking::new(&config.mask),
+            head: otlp.map_or(Sampler::NEVER, |otlp| Sampler::new(otlp.sample)),
+            keep_errors: otlp.is_some_and(|otlp| otlp.keep_errors),
+            keep_slower_than: otlp.and_then(|otlp| otlp.keep_slower_than),
+            access_log,
+        }));
+        Ok(())
+    }
+
+    fn access_log(&self, open: impl FnOnce() -> Box<dyn io::Write + Send>) -> io::Result<Arc<AccessLog>> {
+        let mut slot = self.access_log.lock();
+        if let Some(log) = &*slot {
+            return Ok(Arc::clone(log));
+        }
+        let dropped = Arc::clone(&self.metrics.own.access_log_dropped);
+        let log = Arc::new(AccessLog::start(open(), dropped)?);
+        *slot = Some(Arc::clone(&log));
+        Ok(log)
+    }
+
+    /// Starts sending spans; must be called on the control runtime, once: changing the collector needs a restart.
+    ///
+    /// # Errors
+    /// When the endpoint cannot be used.
+    pub fn start_exporter(&self, config: &Otlp, tasks: &Tasks) -> Result<(), OtlpError> {
+        let dropped = Arc::clone(&self.metrics.own.spans_dropped);
+        let exporter = Exporter::start(config, self.build.version, tasks, dropped)?;
+        self.exporter.store(Some(Arc::new(exporter)));
+        Ok(())
+    }
+
+    /// Sends waiting spans and writes waiting log lines, within `limit` for both together.
+    pub async fn shutdown(&self, limit: Duration) {
+        let exporter = self.exporter.swap(None);
+        let access_log = self.access_log.lock().clone();
+        let spans = async {
+            match exporter {
+                Some(exporter) => exporter.shutdown(limit).await,
+                None => true,
+            }
+        };
+        let lines = async {
+            match access_log {
+                Some(log) => log.flush(limit).await,
+                None => true,
+            }
+        };
+        let (spans, lines) = tokio::join!(spans, lines);
+        if !(spans && lines) {
+            tracing::warn!(spans, lines, "not all telemetry was flushed in time");
+        }
+    }
+
+    /// The clock that records are timed by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Continues the caller's trace or begins one.
+    pub fn trace(&self, headers: &HeaderMap, ids: &IdSource) -> TraceContext {
+        TraceContext::continue_or_begin(headers, self.settings.load().head, ids)
+    }
+
+    /// The masking rules in force, for answers of the admin API.
+    pub fn masking(&self) -> Masking {
+        self.settings.load().masking.clone()
+    }
+
+    /// Tells one finished request: the only source of its metrics, its spans and its log line.
+    ///
+    /// `route` is none when no route took the request.
+    pub fn record(&self, route: Option<&RouteMetrics>, record: &RequestRecord) {
+        self.metrics.observe(route, record);
+        let settings = self.settings.load();
+        if let Some((log, sampler)) = &settings.access_log
+            // Our own span id is random; a trace id may be the caller's choice.
+            && sampler.keeps_random(record.trace.span_id)
+        {
+            let route = route.map_or(super::routes::UNMATCHED, |route| route.name());
+            log.write(route, record, &settings.masking);
+        }
+        if settings.keeps_trace(record)
+            && let Some(exporter) = self.exporter.load().as_ref()
+        {
+            let name = route.map(|route| &**route.name());
+            exporter.offer(spans::of_request(name, record, &settings.masking));
+        }
+    }
+
+    /// Tells the attempts of a fill that belongs to no request, such as a revalidation in the background. The
+    /// attempts of a request are told by its record.
+    pub fn record_attempts(&self, attempts: &[Attempt]) {
+        self.metrics.own.upstreams.observe(attempts);
+    }
+
+    /// Tells an event: counts it and writes it to the log of the process.
+    pub fn emit(&self, event: Event<'_>) {
+        let own = &self.metrics.own;
+        match event {
+            Event::ConfigLoaded { hash } => {
+                own.config_hash.store(Some(Arc::new(hash.to_owned())));
+                own.last_reload_successful.store(true, Ordering::Relaxed);
+                tracing::info!(hash, "configuration loaded");
+            }
+            Event::ConfigReloaded {
+                result,
+                hash,
+                generation,
+                detail,
+            } => {
+                own.reloads.increment(result.as_str());
+                own.config_hash.store(Some(Arc::new(hash.to_owned())));
+                own.last_reload_successful
+                    .store(result != ReloadResult::Refused, Ordering::Relaxed);
+                match result {
+                    ReloadResult::Refused => {
+                        tracing::error!(generation, problems = detail, "configuration rejected");
+                    }
+                    ReloadResult::Unchanged => tracing::info!(hash, generation, "configuration unchanged"),
+                    ReloadResult::Applied if detail.is_empty() => {
+                        tracing::info!(hash, generation, "configuration reloaded");
+                    }
+                    ReloadResult::Applied => {
+                        tracing::warn!(
+                            hash,
+                            generation,
+                            restart_required = detail,
+                            "configuration reloaded"
+                        );
+                    }
+                }
+            }
+            Event::Purged {
+                scope,
+                matched,
+                position,
+            } => {
+                own.purges.increment(scope);
+                tracing::info!(scope, matched, position, "purged");
+            }
+            Event::RequestRefused { reason } => {
+                own.refused.increment(reason);
+                tracing::debug!(reason, "request refused");
+            }
+        }
+    }
+
+    /// The metric handles of route `name`; the same ones as long as the route exists.
+    pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
+        self.metrics.own.routes.route(name)
+    }
+
+    /// Takes the series of all other routes out of the exposition.
+    pub fn retain_routes(&self, names: &[&str]) {
+        self.metrics.own.routes.retain(names);
+    }
+
+    /// The id of cache level `name`, for [`RequestRecord::level`].
+    pub fn level(&self, name: &str) -> LevelId {
+        self.metrics.own.routes.level(name)
+    }
+
+    /// The metric handles of one endpoint, made now rather than at its first attempt.
+    pub fn upstream(&self, upstream: &str, endpoint: &str) -> Arc<EndpointMetrics> {
+        self.metrics.own.upstreams.endpoint(upstream, endpoint)
+    }
+
+    /// Takes the series of endpoints out of the exposition for which `keep(upstream, endpoint)` is false.
+    pub fn retain_endpoints(&self, keep: impl Fn(&str, &str) -> bool) {
+        self.metrics.own.upstreams.retain(keep);
+    }
+
+    /// The metric handles of listener `name`.
+    pub fn listener(&self, name: &str) -> Arc<ListenerMetrics> {
+        self.metrics.own.open.listener(name)
+    }
+
+    /// Counts a request as being answered until the guard is dropped.
+    pub fn request_started(&self) -> ActiveRequest {
+        self.metrics.own.open.request_started()
+    }
+
+    /// Requests being answered now.
+    pub fn active_requests(&self) -> usize {
+        self.metrics.own.open.requests()
+    }
+
+    /// Reads the state of cache level `name` with `read` at every scrape.
+    pub fn watch_level(&self, name: &str, read: impl Fn() -> LevelSample + Send + Sync + 'static) {
+        self.metrics.own.samples.watch_level(name, Box::new(read));
+    }
+
+    /// Counts endpoints by upstream and state with `read` at every scrape.
+    pub fn watch_upstreams(&self, read: impl Fn() -> Vec<EndpointCount> + Send + Sync + 'static) {
+        self.metrics.own.samples.watch_upstreams(Box::new(read));
+    }
+
+    /// Reads the position of the purge log with `read` at every scrape.
+    pub fn watch_purge_log(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.metrics.own.samples.watch_purge_log(Box::new(read));
+    }
+
+    /// Adds a collector to the exposition.
+    pub fn register_collector(&self, collector: Box<dyn Collector>) {
+        self.metrics.register_collector(collector);
+    }
+
+    /// Everything that is counted, in a text format.
+    ///
+    /// # Errors
+    /// When a registered collector fails.
+    pub fn encode(&self, format: Format) -> Result<String, std::fmt::Error> {
+        self.metrics.encode(format)
+    }
+}
+
+impl Settings {
+    /// The head's decision, and beyond it the local rule: errors and slow requests are kept whatever the head said.
+    fn keeps_trace(&self, record: &RequestRecord) -> bool {
+        let failed = record.status >= 500 || record.error.is_some();
+        record.trace.sampled
+            || (self.keep_errors && failed)
+            || self
+                .keep_slower_than
+                .is_some_and(|limit| record.ended.since(record.started) >= limit)
+    }
+}

@@ -1,0 +1,100 @@
+//! Figures that their owners keep anyway and that are read only when somebody scrapes: cache levels, endpoints by
+//! state, the purge log.
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::families;
+
+/// State of one cache level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LevelSample {
+    /// Entries kept.
+    pub entries: u64,
+    /// Bytes kept, keys and overhead included.
+    pub bytes: u64,
+    /// Entries that had to make room, since the start.
+    pub evictions: u64,
+}
+
+/// Endpoints of one upstream in one state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointCount {
+    /// Name of the upstream.
+    pub upstream: Arc<str>,
+    /// A stable name: `healthy`, `unhealthy`, `draining`.
+    pub state: &'static str,
+    /// How many.
+    pub endpoints: u64,
+}
+
+type Read<T> = Box<dyn Fn() -> T + Send + Sync>;
+
+/// The readers that the owners have registered.
+#[derive(Default)]
+pub(super) struct Samples {
+    levels: RwLock<Vec<(Arc<str>, Read<LevelSample>)>>,
+    upstreams: RwLock<Option<Read<Vec<EndpointCount>>>>,
+    purge_log: RwLock<Option<Read<u64>>>,
+}
+
+impl fmt::Debug for Samples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Samples").finish_non_exhaustive()
+    }
+}
+
+impl Samples {
+    /// Reads level `name` from now on with `read`, in place of an earlier reader of that name.
+    pub(super) fn watch_level(&self, name: &str, read: Read<LevelSample>) {
+        let mut levels = self.levels.write();
+        levels.retain(|(level, _)| &**level != name);
+        levels.push((Arc::from(name), read));
+    }
+
+    pub(super) fn watch_upstreams(&self, read: Read<Vec<EndpointCount>>) {
+        *self.upstreams.write() = Some(read);
+    }
+
+    pub(super) fn watch_purge_log(&self, read: Read<u64>) {
+        *self.purge_log.write() = Some(read);
+    }
+
+    pub(super) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let levels: Vec<_> = self
+            .levels
+            .read()
+            .iter()
+            .map(|(name, read)| (Arc::clone(name), read()))
+            .collect();
+        let mut samples = families::CACHE_ENTRIES.describe(encoder)?;
+        for (level, sample) in &levels {
+            families::gauge(&mut samples, [("level", level)], sample.entries as f64)?;
+        }
+        let mut samples = families::CACHE_BYTES.describe(encoder)?;
+        for (level, sample) in &levels {
+            families::gauge(&mut samples, [("level", level)], sample.bytes as f64)?;
+        }
+        let mut samples = families::CACHE_EVICTIONS.describe(encoder)?;
+        for (level, sample) in &levels {
+            families::counter(&mut samples, [("level", level)], sample.evictions)?;
+        }
+        let counts = self
+            .upstreams
+            .read()
+            .as_ref()
+            .map(|read| read())
+            .unwrap_or_default();
+        let mut samples = families::UPSTREAM_ENDPOINTS.describe(encoder)?;
+        for count in counts {
+            let labels = [("upstream", &*count.upstream), ("state", count.state)];
+            families::gauge(&mut samples, labels, count.endpoints as f64)?;
+        }
+        let position = self.purge_log.read().as_ref().map_or(0, |read| read());
+        let mut samples = families::PURGE_LOG_POSITION.describe(encoder)?;
+        families::gauge(&mut samples, [], position as f64)
+    }
+}

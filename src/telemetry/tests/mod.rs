@@ -1,0 +1,5 @@
+//! Tests of the folder as a whole: what a scraper, a collector and a reader of the access log see.
+
+mod access_log;
+mod exposition;
+mod otlp;

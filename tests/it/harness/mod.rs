@@ -1,0 +1,34 @@
+//! The stage of the integration tests: the real binary, scripted origins, and clients that see every byte.
+//!
+//! Everything binds port 0, every wait has a bound, and everything that was started ends with its test.
+
+mod call;
+mod cli;
+mod config;
+mod connection;
+mod gate;
+mod load;
+mod logs;
+mod metrics;
+mod origin;
+mod payload;
+mod raw;
+mod raw_origin;
+mod reply;
+mod sidecar;
+mod wait;
+
+pub(crate) use call::{Answer, Call};
+pub(crate) use cli::outrigger;
+pub(crate) use config::ConfigText;
+pub(crate) use connection::{Connection, fetch, try_fetch};
+pub(crate) use gate::Gate;
+pub(crate) use load::{Load, OnClose};
+pub(crate) use logs::Logs;
+pub(crate) use origin::Origin;
+pub(crate) use payload::{BodySender, channel, read_all};
+pub(crate) use raw::Raw;
+pub(crate) use raw_origin::RawOrigin;
+pub(crate) use reply::Reply;
+pub(crate) use sidecar::{Sidecar, Token};
+pub(crate) use wait::{eventually, within};

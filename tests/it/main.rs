@@ -1,0 +1,30 @@
+//! The integration tests: one binary, one file per behaviour, the real `outrigger` in front of scripted origins.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, also in the helpers that clippy does not take for tests"
+)]
+
+mod admin;
+mod body_key;
+mod cache_basics;
+mod clients;
+mod collapse;
+mod documents;
+mod forwarding;
+mod harness;
+mod interim;
+mod isolation;
+mod lifecycle;
+mod malformed;
+mod purge;
+mod races;
+mod reload;
+mod streaming;
+mod tracing;
+mod validate;
+
+#[path = "../tidy.rs"]
+mod tidy;
