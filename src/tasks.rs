@@ -47,7 +47,8 @@ impl Tasks {
         tokio::spawn(task)
     }
 
-    /// Runs `future` to its end even when the group is cancelled; it watches the [`Tasks::token`] itself.
+    /// Runs `future` to its end even when the group is cancelled; it watches the [`Tasks::token`] itself, or ends with
+    /// what it works for.
     ///
     /// Must be called inside a tokio runtime.
     pub fn spawn_to_end<F>(&self, future: F) -> JoinHandle<()>

@@ -13,13 +13,14 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http::{Request, Response};
 
+use super::forwarding::Peer;
 use super::interim::InterimQueue;
 use super::listener::Place;
 use super::progress::Progress;
-use super::sweep::{CoarseClock, Overdue};
+use super::sweep::Overdue;
 use super::tracked::InboundBody;
 use super::wire::Malformed;
-use crate::clock::Timestamp;
+use crate::clock::{CoarseClock, Timestamp};
 use crate::config;
 
 /// An error of a body.
@@ -70,7 +71,7 @@ impl Drop for Open {
 /// Who is connected, and what the connection is doing.
 #[derive(Debug)]
 pub struct ConnectionState {
-    peer: SocketAddr,
+    peer: Peer,
     listener: Arc<config::Listener>,
     tls: bool,
     clock: CoarseClock,
@@ -128,7 +129,7 @@ impl ConnectionState {
         progress.head_since.store(now, Relaxed);
         progress.active_at.store(now, Relaxed);
         Self {
-            peer,
+            peer: Peer::new(peer),
             tls: listener.tls.is_some(),
             listener,
             clock,
@@ -151,7 +152,12 @@ impl ConnectionState {
 
     /// The peer's address.
     pub fn peer(&self) -> SocketAddr {
-        self.peer
+        self.peer.address()
+    }
+
+    /// The peer, with what its requests are sent on with.
+    pub(super) fn forwarded_peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// The listener as it was configured when the connection was accepted.
@@ -356,7 +362,7 @@ fn add(counter: &AtomicU64, bytes: usize) {
 #[cfg(test)]
 pub(super) mod testing {
     use super::*;
-    use crate::clock::{Clock, Timestamp};
+    use crate::clock::Clock;
 
     /// A listener with the default limits.
     pub(in crate::proxy) fn listener() -> config::Listener {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use http::header::HeaderName;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
@@ -297,15 +296,13 @@ fn prepare(
 ) -> Option<Fill> {
     let body = request.replayable()?;
     let rules = route.config.cache.as_ref()?;
-    let protected: Vec<HeaderName> = key_headers(Some(rules));
-    let mut fields = request.head.headers.clone();
-    headers::to_upstream(
-        &mut fields,
+    let mut fields = headers::to_upstream(
+        &request.head.headers,
         &request.origin,
-        request.peer,
+        request.connection.forwarded_peer(),
         request.head.version,
         &route.config.headers,
-        &protected,
+        || key_headers(Some(rules)),
     );
     let method = if request.head.method == Method::HEAD {
         Method::GET

@@ -86,12 +86,17 @@ impl Fill {
     pub(crate) async fn run(self, leader: Leader, report: Option<oneshot::Sender<Report>>) {
         let mut attempts = Vec::new();
         let requested = self.worker.state.clock.now();
+        let outgoing = Outgoing {
+            head: &|| self.head(),
+            payload: Payload::Whole(self.body.clone()),
+            kind: self.kind,
+        };
         let asked = forward(
             &self.worker,
             &self.route,
             &self.trace,
             &self.hash_key,
-            self.request(),
+            outgoing,
             &mut attempts,
         );
         let result = tokio::select! {
@@ -180,7 +185,7 @@ impl Fill {
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
-    fn request(&self) -> Outgoing {
+    fn head(&self) -> Request<()> {
         let mut head = Request::new(());
         *head.method_mut() = self.method.clone();
         *head.uri_mut() = self.uri.clone();
@@ -189,11 +194,7 @@ impl Fill {
         if let Some(interims) = self.interims.clone() {
             interims.attach(&mut head);
         }
-        Outgoing {
-            head,
-            payload: Payload::Whole(self.body.clone()),
-            kind: self.kind,
-        }
+        head
     }
 
     /// RFC 5861, section 4: what may be served when the origin fails. What an unsafe request has invalidated must be

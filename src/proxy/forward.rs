@@ -18,9 +18,9 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// A request for an upstream.
-pub(crate) struct Outgoing {
-    /// The request, its body aside.
-    pub(crate) head: Request<()>,
+pub(crate) struct Outgoing<'a> {
+    /// Makes the request, its body aside, for each time that it is sent.
+    pub(crate) head: &'a (dyn Fn() -> Request<()> + Sync),
     /// Its body.
     pub(crate) payload: Payload,
     /// What the exchange needs from its connection.
@@ -45,28 +45,34 @@ pub(crate) async fn forward(
     route: &ActiveRoute,
     trace: &TraceContext,
     hash_key: &[u8],
-    mut outgoing: Outgoing,
+    outgoing: Outgoing<'_>,
     attempts: &mut Vec<Attempt>,
 ) -> Result<Response<UpstreamBody>, ProxyError> {
+    let Outgoing { head, payload, kind } = outgoing;
     let cluster = &route.cluster;
     let clock = &worker.state.clock;
     let begun = clock.now();
     let limit = usize::try_from(cluster.config().attempts).unwrap_or(usize::MAX);
-    if trace.parent_id.is_none() {
-        // A state without a valid parent belongs to no trace (W3C Trace Context, section 3.3).
-        outgoing.head.headers_mut().remove(TRACESTATE);
-    }
-    let mut spare = outgoing.spare();
-    let kind = outgoing.kind;
-    let mut request = outgoing.into_request();
+    let whole = match &payload {
+        Payload::Whole(bytes) => Some(bytes.clone()),
+        Payload::Stream(_) => None,
+    };
+    let mut request = request(head, trace, payload);
+    // Sending twice must not do something twice.
+    let mut spare = whole.filter(|_| request.method().is_idempotent());
     let mut tried = Vec::new();
     let mut failed = None;
+    let mut started = begun;
     loop {
-        let Some(endpoint) = select(cluster, hash_key, &tried, route.config.timeouts.connect).await else {
+        let mut found = cluster.select(hash_key, &tried);
+        if found.is_none() && !cluster.is_resolved() {
+            found = await_names(cluster, hash_key, route.config.timeouts.connect).await;
+            started = clock.now();
+        }
+        let Some(endpoint) = found else {
             // When each was tried, the failure of the last says more than that none is left.
             return Err(failed.unwrap_or(ErrorKind::NoEndpoint).into());
         };
-        let started = clock.now();
         let mut timeouts = route.config.timeouts;
         timeouts.total = timeouts.total.saturating_sub(started.since(begun));
         let span_id = worker.ids.span_id();
@@ -106,54 +112,41 @@ pub(crate) async fn forward(
                         tried.push(endpoint);
                         *unsent
                     }
-                    (None, Some(again)) if closed_as_idle => again.into_request(),
+                    (None, Some(again)) if closed_as_idle => {
+                        self::request(head, trace, Payload::Whole(again))
+                    }
                     _ => return Err(error.kind.into()),
                 };
+                started = now;
             }
         }
     }
 }
 
-/// An endpoint that is not among `tried`. Names that were never resolved, right after the start or a reload, are
-/// waited for at most `patience`.
-async fn select(
-    cluster: &Cluster,
-    hash_key: &[u8],
-    tried: &[Arc<Endpoint>],
-    patience: Duration,
-) -> Option<Arc<Endpoint>> {
-    let found = cluster.select(hash_key, tried);
-    if found.is_some() || cluster.is_resolved() {
-        return found;
-    }
+/// An endpoint of a cluster whose names were never resolved, right after the start or a reload; they are waited for
+/// at most `patience`.
+async fn await_names(cluster: &Cluster, hash_key: &[u8], patience: Duration) -> Option<Arc<Endpoint>> {
     tokio::time::timeout(patience, cluster.first_resolved())
         .await
         .ok()?;
-    cluster.select(hash_key, tried)
+    cluster.select(hash_key, &[])
 }
 
-impl Outgoing {
-    /// A copy to be sent if the first is lost on a connection that was about to close; none when sending twice
-    /// could do something twice, or cannot be done.
-    fn spare(&self) -> Option<Self> {
-        let Payload::Whole(bytes) = &self.payload else {
-            return None;
-        };
-        let payload = Payload::Whole(bytes.clone());
-        self.head.method().is_idempotent().then(|| Self {
-            head: self.head.clone(),
-            payload,
-            kind: self.kind,
-        })
+/// The request as it is sent, but for the span that it is sent in.
+fn request(
+    head: &(dyn Fn() -> Request<()> + Sync),
+    trace: &TraceContext,
+    payload: Payload,
+) -> Request<RequestBody> {
+    let mut head = head();
+    if trace.parent_id.is_none() {
+        // A state without a valid parent belongs to no trace (W3C Trace Context, section 3.3).
+        head.headers_mut().remove(TRACESTATE);
     }
-
-    fn into_request(self) -> Request<RequestBody> {
-        let body = match self.payload {
-            Payload::Whole(bytes) => full(bytes),
-            Payload::Stream(body) => body,
-        };
-        self.head.map(|()| body)
-    }
+    head.map(|()| match payload {
+        Payload::Whole(bytes) => full(bytes),
+        Payload::Stream(body) => body,
+    })
 }
 
 /// A body in memory.

@@ -1,7 +1,6 @@
 //! A request as it came in, and the step from it to its cache key.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -17,7 +16,8 @@ use super::connection::ConnectionState;
 use super::error::{BodyFault, ProxyError};
 use super::exchange::Exchange;
 use super::forward::Payload;
-use super::headers::{Origin, as_upstream_sees};
+use super::forwarding::Origin;
+use super::headers::as_upstream_sees;
 use super::tracked::InboundBody;
 use crate::cache::canonical;
 use crate::cache::control::RequestControl;
@@ -38,8 +38,6 @@ pub(crate) struct Inbound {
     body: Pending,
     /// Where it came from.
     pub(crate) origin: Origin,
-    /// The peer.
-    pub(crate) peer: SocketAddr,
     /// Host and port as asked for.
     pub(crate) authority: HeaderValue,
     /// Why the body failed, once it has; none before it is read.
@@ -96,7 +94,6 @@ impl Inbound {
             head,
             body,
             origin,
-            peer: connection.peer(),
             authority,
             fault: None,
             connection: Arc::clone(connection),

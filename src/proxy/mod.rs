@@ -11,6 +11,7 @@ mod fetch;
 mod fill;
 pub mod fleet;
 mod forward;
+mod forwarding;
 pub mod handler;
 mod headers;
 mod inbound;

@@ -22,36 +22,37 @@ pub(crate) async fn pass(
     route: &ActiveRoute,
     request: &mut Inbound,
 ) -> Result<Answer, ProxyError> {
-    let outgoing = outgoing(exchange, route, request);
+    let payload = request.take_body(exchange);
+    let request = &*request;
+    let interims = InterimSender::open(&request.connection, request.head.version, &route.config);
+    let outgoing = Outgoing {
+        head: &|| head(route, request, interims.clone()),
+        payload,
+        kind: request.kind(),
+    };
     let response = send(exchange, route, request, outgoing).await?;
     invalidate(exchange, route, request, &response);
     Ok(through(exchange, response, Outcome::Passed))
 }
 
-/// The request for the upstream, its body taken from `request`.
-pub(crate) fn outgoing(exchange: &mut Exchange, route: &ActiveRoute, request: &mut Inbound) -> Outgoing {
-    let payload = request.take_body(exchange);
+/// The request for the upstream, without its body.
+pub(crate) fn head(route: &ActiveRoute, request: &Inbound, interims: Option<InterimSender>) -> Request<()> {
     let mut head = Request::new(());
     *head.method_mut() = request.head.method.clone();
     *head.uri_mut() = request.head.uri.clone();
     *head.version_mut() = request.head.version;
-    *head.headers_mut() = request.head.headers.clone();
-    headers::to_upstream(
-        head.headers_mut(),
+    *head.headers_mut() = headers::to_upstream(
+        &request.head.headers,
         &request.origin,
-        request.peer,
+        request.connection.forwarded_peer(),
         request.head.version,
         &route.config.headers,
-        &key_headers(route.config.cache.as_ref()),
+        || key_headers(route.config.cache.as_ref()),
     );
-    if let Some(interims) = InterimSender::open(&request.connection, request.head.version, &route.config) {
+    if let Some(interims) = interims {
         interims.attach(&mut head);
     }
-    Outgoing {
-        head,
-        payload,
-        kind: request.kind(),
-    }
+    head
 }
 
 /// Sends `outgoing`; a failure of the client's own body is told from one of the upstream.
@@ -59,7 +60,7 @@ pub(crate) async fn send(
     exchange: &mut Exchange,
     route: &ActiveRoute,
     request: &Inbound,
-    outgoing: Outgoing,
+    outgoing: Outgoing<'_>,
 ) -> Result<Response<UpstreamBody>, ProxyError> {
     let hash_key = hash_key(route, request);
     let Exchange { worker, record, .. } = exchange;

@@ -4,14 +4,14 @@
 //! atomics each. Ten thousand idle connections cost well under a millisecond per walk and nothing in between.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{ConnectionState, Stage};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, CoarseClock};
 
 /// Time between two walks; deadlines are kept to this precision.
 const TICK: Duration = Duration::from_millis(250);
@@ -58,27 +58,6 @@ impl Overdue {
 
     pub(super) fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.code() == code)
-    }
-}
-
-/// The time of a worker's last walk. Reading it costs one load.
-#[derive(Clone, Debug)]
-pub struct CoarseClock(Arc<AtomicU64>);
-
-impl CoarseClock {
-    /// Stands at the current time of `clock`.
-    pub fn new(clock: &Clock) -> Self {
-        Self(Arc::new(AtomicU64::new(clock.now().as_micros())))
-    }
-
-    /// The time of the last walk.
-    pub fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(Relaxed))
-    }
-
-    /// Moves to `now`; gives the time passed.
-    fn advance(&self, now: Timestamp) -> Duration {
-        now.since(Timestamp::from_micros(self.0.swap(now.as_micros(), Relaxed)))
     }
 }
 
@@ -172,6 +151,7 @@ impl Sweeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
     use crate::proxy::connection::{Open, testing};
 
     #[test]

@@ -9,7 +9,9 @@ use super::answer::Answer;
 use super::body::Source;
 use super::error::ProxyError;
 use super::exchange::Exchange;
+use super::forward::Outgoing;
 use super::inbound::Inbound;
+use super::interim::InterimSender;
 use super::{headers, pass};
 use crate::cache::status::Outcome;
 use crate::control::state::ActiveRoute;
@@ -52,15 +54,23 @@ pub(crate) async fn tunnel(
 ) -> Result<Answer, ProxyError> {
     let protocol = request.head.headers.get(UPGRADE).cloned();
     let client = request.head.extensions.remove::<OnUpgrade>();
-    let mut outgoing = pass::outgoing(exchange, route, request);
-    outgoing.kind = ExchangeKind::Upgrade;
-    if let (Some(protocol), true) = (&protocol, client.is_some()) {
-        outgoing.head.headers_mut().insert(UPGRADE, protocol.clone());
-        outgoing
-            .head
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    }
+    let payload = request.take_body(exchange);
+    let request = &*request;
+    let interims = InterimSender::open(&request.connection, request.head.version, &route.config);
+    let asked = protocol.as_ref().filter(|_| client.is_some());
+    let outgoing = Outgoing {
+        head: &|| {
+            let mut head = pass::head(route, request, interims.clone());
+            if let Some(protocol) = asked {
+                head.headers_mut().insert(UPGRADE, protocol.clone());
+                head.headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            }
+            head
+        },
+        payload,
+        kind: ExchangeKind::Upgrade,
+    };
     let mut response = pass::send(exchange, route, request, outgoing).await?;
     pass::invalidate(exchange, route, request, &response);
     let Some(client) = client.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) else {

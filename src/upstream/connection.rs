@@ -39,7 +39,7 @@ impl Http1Connection {
             .handshake(TokioIo::new(transport))
             .await
             .map_err(|error| Failure::new(ErrorKind::Connect, error))?;
-        let driver = drive("upstream http1", connection.with_upgrades(), tasks);
+        let driver = drive(connection.with_upgrades(), tasks);
         Ok(Self {
             sender,
             alarm: Alarm::new(Instant::now()),
@@ -73,12 +73,14 @@ pub(super) async fn start_http2(
         .handshake(TokioIo::new(transport))
         .await
         .map_err(|error| Failure::new(ErrorKind::Protocol, error))?;
-    drive("upstream http2", connection, tasks);
+    drive(connection, tasks);
     Ok(sender)
 }
 
-/// Runs a connection until it ends. A cancelled one ends the bodies that travel on it with an error.
-fn drive<F>(name: &'static str, connection: F, tasks: &Tasks) -> AbortHandle
+/// Runs a connection until it ends or its user aborts it; then the bodies that travel on it end with an error.
+///
+/// It does not look at the group's token: that would cost every exchange a few looks at what changes once.
+fn drive<F>(connection: F, tasks: &Tasks) -> AbortHandle
 where
     F: Future<Output = hyper::Result<()>> + Send + 'static,
 {
@@ -87,7 +89,7 @@ where
             tracing::debug!(%error, "upstream connection ended");
         }
     };
-    tasks.spawn(name, driven).abort_handle()
+    tasks.spawn_to_end(driven).abort_handle()
 }
 
 /// Lets hyper spawn the tasks of HTTP/2 streams into the worker's group.

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::cluster::Cluster;
 use super::endpoint::Endpoint;
 use super::slot::{PRUNE_EVERY, Slot};
-use crate::clock::Clock;
+use crate::clock::{Clock, CoarseClock};
 use crate::tasks::Tasks;
 
 /// The connections of one data-plane worker to all endpoints. The locks inside are never contended, because only
@@ -18,6 +18,8 @@ pub struct WorkerPool {
     slots: Mutex<HashMap<usize, Arc<Slot>>>,
     tasks: Tasks,
     clock: Clock,
+    /// Stands at the last pruning: connections age to this precision.
+    pruned: CoarseClock,
 }
 
 impl WorkerPool {
@@ -28,6 +30,7 @@ impl WorkerPool {
         let pool = Arc::new(Self {
             slots: Mutex::default(),
             tasks: tasks.clone(),
+            pruned: CoarseClock::new(&clock),
             clock,
         });
         tasks.spawn("upstream pool prune", prune(Arc::downgrade(&pool)));
@@ -43,7 +46,7 @@ impl WorkerPool {
                 Arc::clone(endpoint),
                 cluster.config().pool,
                 self.tasks.clone(),
-                self.clock.clone(),
+                self.pruned.clone(),
             ))
         });
         Arc::clone(slot)
@@ -51,6 +54,7 @@ impl WorkerPool {
 
     /// Closes what need not be open, and forgets endpoints that are gone.
     pub(super) fn prune(&self) {
+        self.pruned.advance(self.clock.now());
         self.slots.lock().retain(|_, slot| {
             let holds = slot.prune();
             holds || !slot.endpoint().retired() || Arc::strong_count(slot) > 1

@@ -16,7 +16,7 @@ use super::connection::{Http1Connection, start_http2};
 use super::endpoint::{Endpoint, IdleCount, OpenPermit, Waiting};
 use super::error::ErrorKind;
 use super::request::SentBody;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{CoarseClock, Timestamp};
 use crate::config::PoolLimits;
 use crate::tasks::Tasks;
 
@@ -28,7 +28,7 @@ pub(super) struct Slot {
     endpoint: Arc<Endpoint>,
     limits: PoolLimits,
     tasks: Tasks,
-    clock: Clock,
+    clock: CoarseClock,
     idle: Mutex<VecDeque<Idle>>,
     shared: Mutex<Option<Shared>>,
     /// Held while an HTTP/2 connection is opened, so that a burst opens one.
@@ -82,7 +82,7 @@ pub(super) struct Terms {
 }
 
 impl Slot {
-    pub(super) fn new(endpoint: Arc<Endpoint>, limits: PoolLimits, tasks: Tasks, clock: Clock) -> Self {
+    pub(super) fn new(endpoint: Arc<Endpoint>, limits: PoolLimits, tasks: Tasks, clock: CoarseClock) -> Self {
         Self {
             endpoint,
             limits,
@@ -237,16 +237,10 @@ impl Slot {
         }
     }
 
-    /// The idle connection used last that is neither closed nor too old.
+    /// The idle connection used last that is not closed. [`Slot::prune`] takes the old ones away.
     fn pop_idle(&self) -> Option<Http1Connection> {
-        let oldest = self.clock.now().minus(self.limits.idle_timeout);
         let mut idle = self.idle.lock();
         while let Some(entry) = idle.pop_back() {
-            if entry.since < oldest {
-                // The ones before it are older still.
-                idle.clear();
-                return None;
-            }
             if entry.connection.sender.is_ready() {
                 return Some(entry.connection);
             }
@@ -274,18 +268,11 @@ impl Slot {
             return;
         };
         connection.reused = true;
-        let now = self.clock.now();
-        let oldest = now.minus(self.limits.idle_timeout);
-        let mut idle = self.idle.lock();
-        while idle.front().is_some_and(|entry| entry.since < oldest) {
-            idle.pop_front();
-        }
-        idle.push_back(Idle {
+        self.idle.lock().push_back(Idle {
             connection,
-            since: now,
+            since: self.clock.now(),
             _count: count,
         });
-        drop(idle);
         if waited_for_here {
             self.returned.notify_one();
         }

@@ -65,19 +65,6 @@ async fn a_body_that_ends_with_the_connection_is_complete() {
 }
 
 #[tokio::test]
-async fn a_cancelled_connection_never_looks_like_an_end() {
-    let started = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n";
-    let origin = broken(started, false).await;
-    let bench = Bench::before(&origin);
-    let mut body = bench.send(get("/")).await.unwrap().into_body();
-    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "ok");
-    bench.tasks.cancel();
-    let error = body.frame().await.unwrap().unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Reset);
-    assert!(body.frame().await.is_none());
-}
-
-#[tokio::test]
 async fn a_silent_body_meets_the_idle_or_the_total_deadline() {
     let started = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok";
     let origin = broken(started, false).await;

@@ -69,9 +69,11 @@ async fn an_old_idle_connection_is_not_used() {
     let bench = limited(&origin, 8, 8);
     bench.get().await.unwrap();
     bench.clock.advance(Duration::from_secs(59));
+    bench.pool.prune();
     bench.get().await.unwrap();
     assert_eq!(origin.accepted(), 1);
     bench.clock.advance(Duration::from_secs(61));
+    bench.pool.prune();
     bench.get().await.unwrap();
     assert_eq!(origin.accepted(), 2);
     bench.clock.advance(Duration::from_secs(61));

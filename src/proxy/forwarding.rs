@@ -1,0 +1,266 @@
+//! Where a request came from: what its forwarding fields say, and the ones it is sent on with.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
+
+use http::header::{FORWARDED, HOST, HeaderName};
+use http::{HeaderMap, HeaderValue};
+use ipnet::IpNet;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Fields that [`add`] may add.
+pub(super) const ADDED: usize = 5;
+
+/// Where a request came from and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// The client's address: the peer's, or what a trusted peer says.
+    pub(crate) client: SocketAddr,
+    /// `http` or `https`.
+    pub(crate) scheme: &'static str,
+    /// Whether the peer is trusted.
+    pub(crate) trusted: bool,
+}
+
+impl Origin {
+    /// Judges the peer.
+    pub(crate) fn of(peer: SocketAddr, tls: bool, trusted_proxies: &[IpNet], headers: &HeaderMap) -> Self {
+        let ip = peer.ip().to_canonical();
+        let own = if tls { "https" } else { "http" };
+        if !trusted_proxies.iter().any(|net| net.contains(&ip)) {
+            return Self {
+                client: peer,
+                scheme: own,
+                trusted: false,
+            };
+        }
+        let scheme = match last_of(headers, &X_FORWARDED_PROTO) {
+            Some("https") => "https",
+            Some("http") => "http",
+            _ => own,
+        };
+        let client = client_behind(trusted_proxies, headers).map_or(peer, |ip| {
+            if ip == peer.ip() {
+                peer
+            } else {
+                SocketAddr::new(ip, 0)
+            }
+        });
+        Self {
+            client,
+            scheme,
+            trusted: true,
+        }
+    }
+}
+
+/// The rightmost address of `X-Forwarded-For` that is not itself a trusted proxy; what lies left of it could be
+/// made up by the client.
+fn client_behind(trusted: &[IpNet], headers: &HeaderMap) -> Option<IpAddr> {
+    let mut found = None;
+    let lines: Vec<&str> = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    for part in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        let ip = parse_ip(part.trim())?;
+        found = Some(ip);
+        if !trusted.iter().any(|net| net.contains(&ip)) {
+            break;
+        }
+    }
+    found
+}
+
+fn parse_ip(text: &str) -> Option<IpAddr> {
+    let text = text.trim_matches('"');
+    let ip = text
+        .parse::<IpAddr>()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())?;
+    Some(ip.to_canonical())
+}
+
+fn last_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers
+        .get_all(name)
+        .iter()
+        .next_back()?
+        .to_str()
+        .ok()?
+        .rsplit(',')
+        .next()
+        .map(str::trim)
+}
+
+/// Removes the forwarding fields that change what an origin answers and that a stranger made up.
+pub(super) fn remove_made_up(headers: &mut HeaderMap, origin: &Origin) {
+    if !origin.trusted {
+        for name in [X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PREFIX] {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Whether a field says how a request was forwarded: it is rebuilt, or believed if the peer is trusted.
+pub(super) fn is_forwarding(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || matches!(name, "x-real-ip" | "forwarded")
+}
+
+/// Whether [`add`] makes the field anew even if the peer is trusted.
+pub(super) fn is_replaced(name: &str) -> bool {
+    matches!(name, "x-forwarded-for" | "x-forwarded-proto" | "x-real-ip")
+}
+
+/// A peer, and what the requests it sends are told to have come from: made once per connection.
+#[derive(Debug)]
+pub(super) struct Peer {
+    address: SocketAddr,
+    elements: OnceLock<Elements>,
+}
+
+#[derive(Debug)]
+struct Elements {
+    /// The address alone.
+    address: Option<HeaderValue>,
+    /// An element of `Forwarded` (RFC 7239, section 4).
+    http: Option<HeaderValue>,
+    https: Option<HeaderValue>,
+}
+
+impl Peer {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            elements: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn elements(&self) -> &Elements {
+        self.elements.get_or_init(|| {
+            let ip = self.address.ip().to_canonical();
+            let element = |scheme| match ip {
+                IpAddr::V4(ip) => HeaderValue::try_from(format!("for={ip};proto={scheme}")).ok(),
+                IpAddr::V6(ip) => HeaderValue::try_from(format!("for=\"[{ip}]\";proto={scheme}")).ok(),
+            };
+            Elements {
+                address: HeaderValue::try_from(ip.to_string()).ok(),
+                http: element("http"),
+                https: element("https"),
+            }
+        })
+    }
+}
+
+/// Adds the forwarding fields to `fields`, which go to the upstream; `asked` are those that the client sent.
+pub(super) fn add(fields: &mut HeaderMap, asked: &HeaderMap, origin: &Origin, peer: &Peer) {
+    let elements = peer.elements();
+    if let Some(chain) = chain(asked, origin, elements) {
+        fields.insert(X_FORWARDED_FOR, chain);
+    }
+    fields.insert(X_FORWARDED_PROTO, HeaderValue::from_static(origin.scheme));
+    if let Some(host) = fields.get(HOST).cloned() {
+        fields.entry(X_FORWARDED_HOST).or_insert(host);
+    }
+    let client = if origin.client == peer.address {
+        elements.address.clone()
+    } else {
+        HeaderValue::try_from(origin.client.ip().to_canonical().to_string()).ok()
+    };
+    if let Some(client) = client {
+        fields.insert(X_REAL_IP, client);
+    }
+    let element = match origin.scheme {
+        "https" => &elements.https,
+        _ => &elements.http,
+    };
+    if let Some(element) = element {
+        fields.append(FORWARDED, element.clone());
+    }
+}
+
+/// `X-Forwarded-For`: what a trusted peer says, then the peer.
+fn chain(asked: &HeaderMap, origin: &Origin, elements: &Elements) -> Option<HeaderValue> {
+    let own = elements.address.as_ref()?;
+    if !origin.trusted || !asked.contains_key(X_FORWARDED_FOR) {
+        return Some(own.clone());
+    }
+    let said = asked.get_all(X_FORWARDED_FOR).iter();
+    let parts: Vec<&str> = said.chain([own]).filter_map(|part| part.to_str().ok()).collect();
+    HeaderValue::try_from(parts.join(", ")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let field = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        fields.iter().map(field).collect()
+    }
+
+    fn peer() -> SocketAddr {
+        "10.1.2.3:4000".parse().unwrap()
+    }
+
+    #[test]
+    fn a_trusted_peer_is_believed_up_to_the_first_stranger() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let headers = map(&[
+            ("x-forwarded-for", "1.1.1.1, 2.2.2.2, 10.9.9.9"),
+            ("x-forwarded-proto", "https"),
+        ]);
+        let origin = Origin::of(peer(), false, &trusted, &headers);
+        assert_eq!(origin.client.ip().to_string(), "2.2.2.2");
+        assert_eq!(origin.scheme, "https");
+    }
+
+    #[test]
+    fn a_malformed_chain_falls_back_to_the_peer() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let headers = map(&[("x-forwarded-for", "unknown")]);
+        assert_eq!(Origin::of(peer(), true, &trusted, &headers).client, peer());
+    }
+
+    #[test]
+    fn the_chain_of_a_trusted_peer_goes_on_with_the_peer() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let asked = map(&[
+            ("x-forwarded-for", "2.2.2.2"),
+            ("x-forwarded-for", "10.9.9.9"),
+            ("x-forwarded-proto", "https"),
+        ]);
+        let origin = Origin::of(peer(), false, &trusted, &asked);
+        let mut fields = map(&[("host", "hub"), ("forwarded", "for=2.2.2.2")]);
+        add(&mut fields, &asked, &origin, &Peer::new(peer()));
+        assert_eq!(fields["x-forwarded-for"], "2.2.2.2, 10.9.9.9, 10.1.2.3");
+        assert_eq!(fields["x-real-ip"], "2.2.2.2");
+        assert_eq!(fields["x-forwarded-proto"], "https");
+        let forwarded: Vec<_> = fields.get_all("forwarded").iter().collect();
+        assert_eq!(forwarded, ["for=2.2.2.2", "for=10.1.2.3;proto=https"]);
+    }
+
+    #[test]
+    fn an_address_of_ip_version_6_is_bracketed() {
+        let peer = Peer::new("[2001:db8::1]:4000".parse().unwrap());
+        let origin = Origin::of(peer.address(), false, &[], &HeaderMap::new());
+        let mut fields = HeaderMap::new();
+        add(&mut fields, &HeaderMap::new(), &origin, &peer);
+        assert_eq!(fields["forwarded"], "for=\"[2001:db8::1]\";proto=http");
+        assert_eq!(fields["x-forwarded-for"], "2001:db8::1");
+    }
+}
