@@ -12,9 +12,9 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use http::{HeaderMap, Method};
 
 use crate::config::model::{HostPattern, Matcher, PathPattern, Route, Segment};
@@ -32,8 +32,8 @@ pub struct Router {
 impl Router {
     /// Arranges `routes`; the answers of [`Router::find`] are indexes into this slice.
     pub fn build(routes: &[Arc<Route>]) -> Self {
-        let mut exact_hosts: HashMap<String, PathTable> = HashMap::new();
-        let mut suffixes: HashMap<String, PathTable> = HashMap::new();
+        let mut exact_hosts: HashMap<String, PathTable> = HashMap::default();
+        let mut suffixes: HashMap<String, PathTable> = HashMap::default();
         let mut any_host = PathTable::default();
         for (index, route) in routes.iter().enumerate() {
             if route.matcher.hosts.is_empty() {
@@ -56,6 +56,11 @@ impl Router {
             host_suffixes,
             any_host,
         }
+    }
+
+    /// Whether any route asks for a host; if none does, [`Router::find`] may be given an empty one.
+    pub fn asks_for_hosts(&self) -> bool {
+        !(self.exact_hosts.is_empty() && self.host_suffixes.is_empty())
     }
 
     /// The index of the route that `host` (without port, in any case), the raw `path` (without query), `method` and

@@ -90,6 +90,7 @@ impl Fill {
             head: &|| self.head(),
             payload: Payload::Whole(self.body.clone()),
             kind: self.kind,
+            interims: self.interims.as_ref(),
         };
         let asked = forward(
             &self.worker,
@@ -191,9 +192,6 @@ impl Fill {
         *head.uri_mut() = self.uri.clone();
         *head.version_mut() = self.version;
         *head.headers_mut() = self.headers.clone();
-        if let Some(interims) = self.interims.clone() {
-            interims.attach(&mut head);
-        }
         head
     }
 

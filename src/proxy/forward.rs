@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 
 use super::error::ProxyError;
+use super::interim::InterimSender;
 use super::worker::Worker;
+use crate::clock::Timestamp;
 use crate::control::state::ActiveRoute;
 use crate::telemetry::record::{Attempt, TraceContext};
-use crate::upstream::{Cluster, Endpoint, ErrorKind, ExchangeKind, RequestBody, UpstreamBody};
+use crate::upstream::{Cluster, Endpoint, ErrorKind, ExchangeKind, Manner, RequestBody, UpstreamBody};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -25,6 +27,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) payload: Payload,
     /// What the exchange needs from its connection.
     pub(crate) kind: ExchangeKind,
+    /// Where interim responses go.
+    pub(crate) interims: Option<&'a InterimSender>,
 }
 
 /// The body of a request for an upstream.
@@ -48,7 +52,17 @@ pub(crate) async fn forward(
     outgoing: Outgoing<'_>,
     attempts: &mut Vec<Attempt>,
 ) -> Result<Response<UpstreamBody>, ProxyError> {
-    let Outgoing { head, payload, kind } = outgoing;
+    let Outgoing {
+        head,
+        payload,
+        kind,
+        interims,
+    } = outgoing;
+    let tell = |status, version, fields: &HeaderMap| {
+        if let Some(interims) = interims {
+            interims.send(status, version, fields);
+        }
+    };
     let cluster = &route.cluster;
     let clock = &worker.state.clock;
     let begun = clock.now();
@@ -79,21 +93,14 @@ pub(crate) async fn forward(
         request
             .headers_mut()
             .insert(TRACEPARENT, trace.traceparent(span_id));
-        let result = worker
-            .pool
-            .send(cluster, &endpoint, request, &timeouts, kind)
-            .await;
-        let now = clock.now();
-        let mut attempt = Attempt {
-            upstream: Arc::clone(&cluster.config().name),
-            endpoint: Arc::clone(endpoint.label()),
-            span_id,
-            started,
-            first_byte: None,
-            ended: now,
-            status: None,
-            error: None,
+        let manner = Manner {
+            timeouts: &timeouts,
+            kind,
+            on_interim: Some(&tell),
         };
+        let result = worker.pool.send(cluster, &endpoint, request, manner).await;
+        let now = clock.now();
+        let mut attempt = attempt(cluster, &endpoint, span_id, started, now);
         match result {
             Ok(response) => {
                 attempt.first_byte = Some(now);
@@ -120,6 +127,26 @@ pub(crate) async fn forward(
                 started = now;
             }
         }
+    }
+}
+
+/// A try that has neither succeeded nor failed.
+fn attempt(
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+    span_id: [u8; 8],
+    started: Timestamp,
+    ended: Timestamp,
+) -> Attempt {
+    Attempt {
+        upstream: Arc::clone(&cluster.config().name),
+        endpoint: Arc::clone(endpoint.label()),
+        span_id,
+        started,
+        first_byte: None,
+        ended,
+        status: None,
+        error: None,
     }
 }
 

@@ -116,10 +116,14 @@ fn admit(exchange: &Exchange, request: &Inbound, rejected: Option<Malformed>) ->
 /// Finds the route.
 fn route(exchange: &mut Exchange, request: &Inbound) -> Result<Arc<ActiveRoute>, ProxyError> {
     let head = &request.head;
-    let index = exchange
-        .snapshot
-        .router
-        .find(request.host(), head.uri.path(), &head.method, &head.headers)
+    let router = &exchange.snapshot.router;
+    let host = if router.asks_for_hosts() {
+        request.host()
+    } else {
+        ""
+    };
+    let index = router
+        .find(host, head.uri.path(), &head.method, &head.headers)
         .ok_or(ProxyError::NoRoute)?;
     let route = exchange.snapshot.routes.get(index).ok_or(ProxyError::NoRoute)?;
     exchange.route = Some(Arc::clone(route));

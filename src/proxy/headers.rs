@@ -113,11 +113,12 @@ pub(crate) fn to_upstream(
 
 /// Makes the upstream's header fields into those for the client and the cache.
 pub(crate) fn from_upstream(headers: &mut HeaderMap, version: Version) {
-    remove_nominated(headers, || vec![TRAILER]);
     let hop_by_hop = |name: &&HeaderName| is_hop_by_hop(name.as_str()) || **name == TE;
-    let ending: Vec<HeaderName> = headers.keys().filter(hop_by_hop).cloned().collect();
-    for name in ending {
-        headers.remove(name);
+    if headers.keys().any(|name| hop_by_hop(&name)) {
+        remove_nominated(headers, || vec![TRAILER]);
+        while let Some(name) = headers.keys().find(hop_by_hop).cloned() {
+            headers.remove(name);
+        }
     }
     headers.append(VIA, via(version));
 }

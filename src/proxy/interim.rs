@@ -16,7 +16,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http::header::{CONTENT_LENGTH, TRAILER};
-use http::{HeaderMap, Request, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use parking_lot::Mutex;
 
 use super::connection::ConnectionState;
@@ -56,14 +56,8 @@ impl InterimSender {
         })
     }
 
-    /// Has the interim responses to `request`, which is for an upstream, sent on.
-    pub(super) fn attach(self, request: &mut Request<()>) {
-        hyper::ext::on_informational(request, move |response| {
-            self.send(response.status(), response.version(), response.headers());
-        });
-    }
-
-    fn send(&self, status: StatusCode, version: Version, fields: &HeaderMap) {
+    /// Sends on an interim response of the upstream's.
+    pub(super) fn send(&self, status: StatusCode, version: Version, fields: &HeaderMap) {
         // The library answers `Expect` on its own, and 101 is final (RFC 9110, section 15.2).
         if matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS) {
             return;

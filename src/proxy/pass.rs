@@ -26,9 +26,10 @@ pub(crate) async fn pass(
     let request = &*request;
     let interims = InterimSender::open(&request.connection, request.head.version, &route.config);
     let outgoing = Outgoing {
-        head: &|| head(route, request, interims.clone()),
+        head: &|| head(route, request),
         payload,
         kind: request.kind(),
+        interims: interims.as_ref(),
     };
     let response = send(exchange, route, request, outgoing).await?;
     invalidate(exchange, route, request, &response);
@@ -36,7 +37,7 @@ pub(crate) async fn pass(
 }
 
 /// The request for the upstream, without its body.
-pub(crate) fn head(route: &ActiveRoute, request: &Inbound, interims: Option<InterimSender>) -> Request<()> {
+pub(crate) fn head(route: &ActiveRoute, request: &Inbound) -> Request<()> {
     let mut head = Request::new(());
     *head.method_mut() = request.head.method.clone();
     *head.uri_mut() = request.head.uri.clone();
@@ -49,9 +50,6 @@ pub(crate) fn head(route: &ActiveRoute, request: &Inbound, interims: Option<Inte
         &route.config.headers,
         || key_headers(route.config.cache.as_ref()),
     );
-    if let Some(interims) = interims {
-        interims.attach(&mut head);
-    }
     head
 }
 

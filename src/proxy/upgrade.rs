@@ -60,7 +60,7 @@ pub(crate) async fn tunnel(
     let asked = protocol.as_ref().filter(|_| client.is_some());
     let outgoing = Outgoing {
         head: &|| {
-            let mut head = pass::head(route, request, interims.clone());
+            let mut head = pass::head(route, request);
             if let Some(protocol) = asked {
                 head.headers_mut().insert(UPGRADE, protocol.clone());
                 head.headers_mut()
@@ -70,14 +70,15 @@ pub(crate) async fn tunnel(
         },
         payload,
         kind: ExchangeKind::Upgrade,
+        interims: interims.as_ref(),
     };
-    let mut response = pass::send(exchange, route, request, outgoing).await?;
+    let response = pass::send(exchange, route, request, outgoing).await?;
     pass::invalidate(exchange, route, request, &response);
     let Some(client) = client.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) else {
         return Ok(pass::through(exchange, response, Outcome::Passed));
     };
-    let upstream = hyper::upgrade::on(&mut response);
-    let (mut head, body) = response.into_parts();
+    let (mut head, mut body) = response.into_parts();
+    let upstream = body.take_upgraded();
     let accepted = head.headers.get(UPGRADE).cloned().or(protocol);
     let extensions = head.headers.get(SEC_WEBSOCKET_EXTENSIONS).cloned();
     headers::from_upstream(&mut head.headers, head.version);
@@ -94,10 +95,10 @@ pub(crate) async fn tunnel(
         // The body holds the upstream connection's place in the pool until the tunnel ends.
         let _place = body;
         let _open = connection;
-        let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else {
+        let (Ok(client), Some(mut upstream)) = (client.await, upstream) else {
             return;
         };
-        let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+        let mut client = TokioIo::new(client);
         if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut upstream).await {
             tracing::debug!(%error, "tunnel ended");
         }

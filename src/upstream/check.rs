@@ -1,5 +1,6 @@
 //! Active checks, on the way of the traffic: the same connector, TLS and protocol.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,10 +10,11 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 
 use super::connect::{Connector, Failure, Offer, Spoken};
-use super::connection::{Http1Connection, start_http2};
 use super::endpoint::Endpoint;
 use super::health::Change;
-use super::request::{BoxError, ExchangeKind, RequestBody, SentBody, prepare_http1, prepare_http2, watched};
+use super::http1::Http1Connection;
+use super::http2::start_http2;
+use super::request::{BoxError, ExchangeKind, RequestBody, prepare_http1, prepare_http2, watched};
 use crate::config::{self, ActiveCheck, Probe};
 use crate::tasks::Tasks;
 
@@ -70,23 +72,25 @@ impl Checker {
         let Probe::Http { path, status } = &self.check.probe else {
             return Ok(());
         };
-        // The tasks of this connection end with this check, also when it is cut short.
-        let tasks = Tasks::new();
-        let _ends = tasks.token().clone().drop_guard();
         let request = self
             .request(endpoint, path, spoken)
             .map_err(|error| error.to_string())?;
-        let answered = match spoken {
+        let got = match spoken {
             Spoken::Http1 => {
-                let mut connection = Http1Connection::start(transport, &tasks).await.map_err(words)?;
-                connection.sender.send_request(request).await
+                let mut connection = Http1Connection::new(transport);
+                connection.begin(request).map_err(words)?;
+                let answered = poll_fn(|cx| connection.poll_head(cx, None)).await;
+                answered.map_err(words)?.status()
             }
             Spoken::Http2 => {
+                // The tasks of this connection end with this check, also when it is cut short.
+                let tasks = Tasks::new();
+                let _ends = tasks.token().clone().drop_guard();
                 let mut sender = start_http2(transport, &tasks).await.map_err(words)?;
-                sender.send_request(request).await
+                let answered = sender.send_request(watched(request).0).await;
+                answered.map_err(|error| error.to_string())?.status()
             }
         };
-        let got = answered.map_err(|error| error.to_string())?.status();
         if accepted(got, status) {
             Ok(())
         } else {
@@ -99,13 +103,12 @@ impl Checker {
         endpoint: &Endpoint,
         path: &str,
         spoken: Spoken,
-    ) -> Result<Request<SentBody>, BoxError> {
+    ) -> Result<Request<RequestBody>, BoxError> {
         let nothing = RequestBody::new(Empty::<Bytes>::new().map_err(|never| match never {}));
-        let request = Request::get(path)
+        let mut request = Request::get(path)
             .header(HOST, endpoint.label().as_ref())
             .header(USER_AGENT, "outrigger-health-check")
             .body(nothing)?;
-        let (mut request, _) = watched(request);
         match spoken {
             Spoken::Http1 => prepare_http1(&mut request, endpoint.label()),
             Spoken::Http2 => prepare_http2(&mut request, &self.connector.scheme(), endpoint.label())?,

@@ -195,6 +195,11 @@ impl Transport {
         }
     }
 
+    /// Whether the peer has reset the connection, as far as a write has shown.
+    pub(super) fn is_reset(&self) -> bool {
+        self.reset
+    }
+
     fn written(&mut self, outcome: Poll<io::Result<usize>>, length: usize) -> Poll<io::Result<usize>> {
         match outcome {
             Poll::Ready(Err(error)) if is_reset(&error) => {

@@ -1,8 +1,8 @@
 //! The connections of one data-plane worker.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
+use foldhash::HashMap;
 use parking_lot::Mutex;
 
 use super::cluster::Cluster;

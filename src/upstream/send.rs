@@ -4,21 +4,19 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::time::Instant;
 
 use super::alarm::{Alarm, later};
-use super::body::{BodyDeadlines, Carrier, UpstreamBody};
+use super::body::{BodyDeadlines, Carrier, Http2Stream, UpstreamBody};
 use super::cluster::Cluster;
 use super::connect::Failure;
-use super::connection::Http1Connection;
 use super::endpoint::{Endpoint, InFlight};
 use super::error::{ErrorKind, SendError, classify};
+use super::http1::{Http1Connection, OnInterim};
 use super::pool::WorkerPool;
 use super::request::{
     BoxError, ExchangeKind, RequestBody, SentBody, Watch, prepare_http1, prepare_http2, unwatched, watched,
@@ -29,15 +27,25 @@ use crate::config::Timeouts;
 /// How many connections one exchange tries when each turns out closed before anything was sent.
 const CONNECTIONS_TRIED: usize = 3;
 
+/// What an exchange needs besides its request.
+#[derive(Clone, Copy)]
+pub struct Manner<'a> {
+    /// Its deadlines; `total` counts from the call.
+    pub timeouts: &'a Timeouts,
+    /// What it needs from the connection.
+    pub kind: ExchangeKind,
+    /// Who is told interim responses. HTTP/2 endpoints' are lost in the library.
+    pub on_interim: Option<OnInterim<'a>>,
+}
+
 impl WorkerPool {
     /// Sends `request` to `endpoint` and returns the response head, with the body still to come.
     ///
     /// The request has an origin-form target and the `Host` the endpoint is to see; hop-by-hop fields are the
-    /// caller's to remove. Extensions are kept, so [`hyper::ext::on_informational`] works. A 1xx response does not
-    /// extend the first-byte deadline; progress of the request body does. `timeouts.total` counts from this call.
+    /// caller's to remove. A 1xx response does not extend the first-byte deadline; progress of the request body does.
     ///
-    /// An idle connection that proves closed before anything was sent is replaced without a word. After a 101
-    /// response to [`ExchangeKind::Upgrade`], `hyper::upgrade::on(response)` gives the connection; it counts
+    /// An idle HTTP/2 connection that proves closed before anything was sent is replaced without a word. After a 101
+    /// response to [`ExchangeKind::Upgrade`], [`UpstreamBody::take_upgraded`] gives the connection; it counts
     /// towards the endpoint's limit until it is closed.
     ///
     /// # Errors
@@ -47,27 +55,24 @@ impl WorkerPool {
         &self,
         cluster: &Arc<Cluster>,
         endpoint: &Arc<Endpoint>,
-        request: Request<RequestBody>,
-        timeouts: &Timeouts,
-        kind: ExchangeKind,
+        mut request: Request<RequestBody>,
+        manner: Manner<'_>,
     ) -> Result<Response<UpstreamBody>, SendError> {
-        let Some(offer) = cluster.connector().offer(kind) else {
+        let Some(offer) = cluster.connector().offer(manner.kind) else {
             return Err(unsent(
                 Failure::new(ErrorKind::Protocol, "HTTP/2 has no upgrade"),
                 request,
             ));
         };
+        let timeouts = manner.timeouts;
         let started = Instant::now();
         let in_flight = InFlight::new(endpoint);
         let slot = self.slot(cluster, endpoint);
-        let (mut request, watch) = watched(request);
         let total = later(started, timeouts.total);
         let exchange = Exchange {
             cluster,
             slot: &slot,
-            watch: watch.as_deref(),
-            kind,
-            first_byte: timeouts.first_byte,
+            manner,
             total,
         };
         let terms = Terms {
@@ -77,22 +82,32 @@ impl WorkerPool {
         };
         let mut tried = 0;
         let (response, carrier) = loop {
-            let terms = Terms {
-                prefer_new: tried > 0,
-                ..terms
+            let (checkout, sent) = match slot.at_hand(terms) {
+                Some(connection) => (Checkout::Http1(connection), started),
+                // Connecting is seldom, and its future is large.
+                None => {
+                    let terms = Terms {
+                        prefer_new: tried > 0,
+                        ..terms
+                    };
+                    match Box::pin(slot.checkout(cluster.connector(), terms)).await {
+                        Ok(checkout) => (checkout, Instant::now()),
+                        Err(failure) => return Err(unsent(failure, request)),
+                    }
+                }
             };
             tried += 1;
-            let checkout = match slot.checkout(cluster.connector(), terms).await {
-                Ok(checkout) => checkout,
-                Err(failure) => return Err(unsent(failure, unwatched(request))),
+            let lease = match checkout {
+                Checkout::Http1(connection) => break exchange.http1(connection, request, sent).await?,
+                Checkout::Http2(lease) => lease,
             };
-            match exchange.run(checkout, request).await {
+            match Box::pin(exchange.http2(lease, request, sent)).await {
                 Ok(answer) => break answer,
                 Err(Broken {
                     reused: true,
                     request: Some(unsent),
                     ..
-                }) if tried < CONNECTIONS_TRIED => request = *unsent,
+                }) if tried < CONNECTIONS_TRIED => request = unwatched(*unsent),
                 Err(broken) => return Err(broken.into()),
             }
         };
@@ -100,7 +115,7 @@ impl WorkerPool {
             idle: timeouts.idle,
             total,
         };
-        Ok(response.map(|incoming| UpstreamBody::new(incoming, carrier, deadlines, watch, in_flight)))
+        Ok(response.map(|()| UpstreamBody::new(carrier, deadlines, in_flight)))
     }
 }
 
@@ -108,98 +123,112 @@ impl WorkerPool {
 struct Exchange<'a> {
     cluster: &'a Cluster,
     slot: &'a Arc<Slot>,
-    watch: Option<&'a Watch>,
-    kind: ExchangeKind,
-    first_byte: Duration,
+    manner: Manner<'a>,
     total: Instant,
 }
 
-type Answer = (Response<Incoming>, Carrier);
+type Answer = (Response<()>, Carrier);
 
 impl Exchange<'_> {
-    async fn run(&self, checkout: Checkout, request: Request<SentBody>) -> Result<Answer, Broken> {
-        match checkout {
-            Checkout::Http1(connection) => self.http1(connection, request).await,
-            Checkout::Http2(lease) => self.http2(lease, request).await,
-        }
-    }
-
     async fn http1(
         &self,
-        mut connection: Http1Connection,
-        mut request: Request<SentBody>,
+        mut connection: Box<Http1Connection>,
+        mut request: Request<RequestBody>,
+        sent: Instant,
     ) -> Result<Answer, Broken> {
         prepare_http1(&mut request, self.slot.endpoint().label());
         let reused = connection.reused;
-        let sending = connection.sender.try_send_request(request);
-        let response = self.head(sending, &mut connection.alarm, reused).await?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            if self.kind != ExchangeKind::Upgrade {
-                return Err(Broken::malformed("101 was not asked for", reused));
+        let failed = |failure| Broken::of(failure, reused);
+        connection.begin(request).map_err(failed)?;
+        let response = poll_fn(|cx| match connection.poll_head(cx, self.manner.on_interim) {
+            Poll::Ready(outcome) => Poll::Ready(outcome),
+            Poll::Pending => {
+                let from = connection.moved().map_or(sent, |moved| moved.max(sent));
+                self.poll_late(from, &mut connection.alarm, cx)
+                    .map(|kind| Err(kind.into()))
             }
-            connection.detach();
-            return Ok((response, Carrier::Upgraded));
+        })
+        .await
+        .map_err(failed)?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            if self.manner.kind != ExchangeKind::Upgrade {
+                return Err(failed(Failure::new(ErrorKind::Protocol, "101 was not asked for")));
+            }
+            return Ok((response, Carrier::Upgraded(connection.into_upgraded())));
         }
-        check_framing(&response).map_err(|reason| Broken::malformed(reason, reused))?;
-        let carrier = Carrier::Http1 {
-            connection,
-            slot: Arc::clone(self.slot),
+        let carrier = if connection.is_uploading() && !connection.is_end_stream() {
+            Carrier::Driven {
+                driven: connection.into_driven(self.slot.tasks()),
+                alarm: Alarm::new(self.total),
+            }
+        } else {
+            Carrier::Http1 {
+                connection,
+                slot: Arc::clone(self.slot),
+            }
         };
         Ok((response, carrier))
     }
 
-    async fn http2(&self, mut lease: Http2Lease, mut request: Request<SentBody>) -> Result<Answer, Broken> {
+    async fn http2(
+        &self,
+        mut lease: Http2Lease,
+        request: Request<RequestBody>,
+        sent: Instant,
+    ) -> Result<Answer, Broken> {
+        let (mut request, watch) = watched(request);
         let reused = lease.reused;
         let scheme = self.cluster.connector().scheme();
         if let Err(error) = prepare_http2(&mut request, &scheme, self.slot.endpoint().label()) {
             return Err(Broken {
-                kind: ErrorKind::Protocol,
-                reused,
                 request: Some(Box::new(request)),
-                source: Some(error),
+                ..Broken::of(Failure::new(ErrorKind::Protocol, error), reused)
             });
         }
-        let mut alarm = Alarm::new(later(Instant::now(), self.first_byte));
+        let mut alarm = Alarm::new(later(sent, self.manner.timeouts.first_byte));
         let sending = lease.sender.try_send_request(request);
-        let response = self.head(sending, &mut alarm, reused).await?;
-        let carrier = Carrier::Http2 {
+        let response = self
+            .http2_head(sending, sent, watch.as_deref(), &mut alarm)
+            .await
+            .map_err(|broken| Broken { reused, ..broken })?;
+        let (head, incoming) = response.into_parts();
+        let stream = Http2Stream {
+            incoming,
             alarm,
             _user: lease.user,
+            watch,
         };
-        Ok((response, carrier))
+        Ok((Response::from_parts(head, ()), Carrier::Http2(Box::new(stream))))
     }
 
-    /// Waits for the response head, up to the first-byte and total deadlines.
-    async fn head(
+    /// Waits for the response head of a stream, up to the first-byte and total deadlines.
+    async fn http2_head(
         &self,
         sending: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<SentBody>>>>,
+        sent: Instant,
+        watch: Option<&Watch>,
         alarm: &mut Alarm,
-        reused: bool,
     ) -> Result<Response<Incoming>, Broken> {
         let mut sending = pin!(sending);
-        let sent = Instant::now();
         let outcome = poll_fn(|cx| match sending.as_mut().poll(cx) {
             Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
-            Poll::Pending => self.poll_late(sent, alarm, cx).map(Err),
+            Poll::Pending => {
+                let from = watch.map_or(sent, |watch| watch.moved().max(sent));
+                self.poll_late(from, alarm, cx).map(Err)
+            }
         })
         .await;
         match outcome {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(self.broken(error, reused)),
-            Err(kind) => Err(Broken {
-                kind,
-                reused,
-                request: None,
-                source: None,
-            }),
+            Ok(Err(error)) => Err(broken(error, watch)),
+            Err(kind) => Err(Broken::of(kind.into(), false)),
         }
     }
 
     /// Which deadline has passed, if one has. The first byte may be waited for from the last part of the request
-    /// on: a long upload is not a slow answer.
-    fn poll_late(&self, sent: Instant, alarm: &mut Alarm, cx: &mut Context<'_>) -> Poll<ErrorKind> {
-        let from = self.watch.map_or(sent, |watch| watch.moved().max(sent));
-        let due = later(from, self.first_byte);
+    /// on, which is `from`: a long upload is not a slow answer.
+    fn poll_late(&self, from: Instant, alarm: &mut Alarm, cx: &mut Context<'_>) -> Poll<ErrorKind> {
+        let due = later(from, self.manner.timeouts.first_byte);
         let kind = if self.total <= due {
             ErrorKind::TotalTimeout
         } else {
@@ -207,23 +236,21 @@ impl Exchange<'_> {
         };
         alarm.poll_due(due.min(self.total), cx).map(|()| kind)
     }
+}
 
-    fn broken(&self, mut error: TrySendError<Request<SentBody>>, reused: bool) -> Broken {
-        let request = error.take_message().map(Box::new);
-        let error = error.into_error();
-        let kind = if self.watch.is_some_and(Watch::failed) {
-            ErrorKind::RequestBody
-        } else if request.is_some() {
-            ErrorKind::Reset
-        } else {
-            classify(&error)
-        };
-        Broken {
-            kind,
-            reused,
-            request,
-            source: Some(error.into()),
-        }
+fn broken(mut error: TrySendError<Request<SentBody>>, watch: Option<&Watch>) -> Broken {
+    let request = error.take_message().map(Box::new);
+    let error = error.into_error();
+    let kind = if watch.is_some_and(Watch::failed) {
+        ErrorKind::RequestBody
+    } else if request.is_some() {
+        ErrorKind::Reset
+    } else {
+        classify(&error)
+    };
+    Broken {
+        request,
+        ..Broken::of(Failure::new(kind, error), false)
     }
 }
 
@@ -236,12 +263,12 @@ struct Broken {
 }
 
 impl Broken {
-    fn malformed(reason: &'static str, reused: bool) -> Self {
+    fn of(failure: Failure, reused: bool) -> Self {
         Self {
-            kind: ErrorKind::Protocol,
+            kind: failure.kind,
             reused,
             request: None,
-            source: Some(reason.into()),
+            source: failure.source,
         }
     }
 }
@@ -266,24 +293,10 @@ fn unsent(failure: Failure, request: Request<RequestBody>) -> SendError {
     }
 }
 
-/// Refuses a response whose length is ambiguous: `Transfer-Encoding` with `Content-Length` (RFC 9112, section 6.3,
-/// item 3), or a transfer coding we did not ask for and would have to decode.
-fn check_framing(response: &Response<Incoming>) -> Result<(), &'static str> {
-    let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else {
-        return Ok(());
-    };
-    if response.headers().contains_key(CONTENT_LENGTH) {
-        return Err("Transfer-Encoding with Content-Length");
-    }
-    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        return Err("a transfer coding other than chunked");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http_body_util::BodyExt;
 
     use super::*;
@@ -296,12 +309,18 @@ mod tests {
         let (feed, request) = streaming_post();
         let (request, watch) = watched(request);
         let started = Instant::now();
+        let timeouts = Timeouts {
+            first_byte: Duration::from_secs(10),
+            ..bench.timeouts
+        };
         let exchange = Exchange {
             cluster: &bench.cluster,
             slot: &slot,
-            watch: watch.as_deref(),
-            kind: ExchangeKind::Ordinary,
-            first_byte: Duration::from_secs(10),
+            manner: Manner {
+                timeouts: &timeouts,
+                kind: ExchangeKind::Ordinary,
+                on_interim: None,
+            },
             total: started + Duration::from_secs(600),
         };
         let mut body = request.into_body();
@@ -315,7 +334,9 @@ mod tests {
             }
             std::future::pending().await
         };
-        let late = exchange.head(sending, &mut Alarm::new(started), false).await;
+        let late = exchange
+            .http2_head(sending, started, watch.as_deref(), &mut Alarm::new(started))
+            .await;
         assert_eq!(late.err().unwrap().kind, ErrorKind::FirstByteTimeout);
         assert_eq!((Instant::now() - started).as_secs(), 5 * 8 + 10);
     }

@@ -12,9 +12,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::connect::{Connector, Failure, Offer, Spoken, Transport};
-use super::connection::{Http1Connection, start_http2};
 use super::endpoint::{Endpoint, IdleCount, OpenPermit, Waiting};
 use super::error::ErrorKind;
+use super::http1::Http1Connection;
+use super::http2::start_http2;
 use super::request::SentBody;
 use crate::clock::{CoarseClock, Timestamp};
 use crate::config::PoolLimits;
@@ -41,7 +42,7 @@ pub(super) struct Slot {
 }
 
 struct Idle {
-    connection: Http1Connection,
+    connection: Box<Http1Connection>,
     since: Timestamp,
     _count: IdleCount,
 }
@@ -55,7 +56,7 @@ struct Shared {
 /// A connection for one exchange.
 pub(super) enum Checkout {
     /// For this exchange alone.
-    Http1(Http1Connection),
+    Http1(Box<Http1Connection>),
     /// Shared with other exchanges.
     Http2(Http2Lease),
 }
@@ -102,6 +103,21 @@ impl Slot {
         &self.endpoint
     }
 
+    /// Where what drives connections runs.
+    pub(super) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// An idle connection of one's own, where the terms allow it: the way of nearly all exchanges.
+    pub(super) fn at_hand(&self, terms: Terms) -> Option<Box<Http1Connection>> {
+        let http1 = match terms.offer {
+            Offer::Http1 => true,
+            Offer::Http2 => false,
+            Offer::Either => self.chose_http1.load(Ordering::Relaxed),
+        };
+        if http1 { self.pop_idle() } else { None }
+    }
+
     /// A connection: an open one if there is one, otherwise a new one before the deadline of `terms`.
     pub(super) async fn checkout(&self, connector: &Connector, terms: Terms) -> Result<Checkout, Failure> {
         let offer = match terms.offer {
@@ -118,7 +134,7 @@ impl Slot {
     }
 
     /// An HTTP/1.1 connection of one's own.
-    async fn exclusive(&self, connector: &Connector, terms: Terms) -> Result<Http1Connection, Failure> {
+    async fn exclusive(&self, connector: &Connector, terms: Terms) -> Result<Box<Http1Connection>, Failure> {
         let permit = if terms.prefer_new {
             self.endpoint.try_open()
         } else {
@@ -130,7 +146,7 @@ impl Slot {
                 Some(connection) => return Ok(connection),
                 None => match self.wait_for_connection(terms.deadline).await? {
                     Found::Permit(permit) => permit,
-                    Found::Idle(connection) => return Ok(*connection),
+                    Found::Idle(connection) => return Ok(connection),
                 },
             },
         };
@@ -138,7 +154,7 @@ impl Slot {
             let (transport, _) = connector
                 .connect(&self.endpoint, Offer::Http1, Some(permit))
                 .await?;
-            Http1Connection::start(transport, &self.tasks).await
+            Ok(Box::new(Http1Connection::new(transport)))
         })
         .await
     }
@@ -155,7 +171,7 @@ impl Slot {
                     permit = self.endpoint.open() => return permit.map(Found::Permit),
                     () = self.returned.notified() => {
                         if let Some(connection) = self.pop_idle() {
-                            return Some(Found::Idle(Box::new(connection)));
+                            return Some(Found::Idle(connection));
                         }
                     }
                 }
@@ -186,16 +202,14 @@ impl Slot {
         }
         let permit = match self.wait_for_connection(terms.deadline).await? {
             Found::Permit(permit) => permit,
-            Found::Idle(connection) => return Ok(Checkout::Http1(*connection)),
+            Found::Idle(connection) => return Ok(Checkout::Http1(connection)),
         };
         within(terms.deadline, async {
             match connector.connect(&self.endpoint, offer, Some(permit)).await? {
                 (transport, Spoken::Http2) => self.share(transport).await.map(Checkout::Http2),
                 (transport, Spoken::Http1) => {
                     self.chose_http1.store(true, Ordering::Relaxed);
-                    Http1Connection::start(transport, &self.tasks)
-                        .await
-                        .map(Checkout::Http1)
+                    Ok(Checkout::Http1(Box::new(Http1Connection::new(transport))))
                 }
             }
         })
@@ -238,10 +252,10 @@ impl Slot {
     }
 
     /// The idle connection used last that is not closed. [`Slot::prune`] takes the old ones away.
-    fn pop_idle(&self) -> Option<Http1Connection> {
+    fn pop_idle(&self) -> Option<Box<Http1Connection>> {
         let mut idle = self.idle.lock();
-        while let Some(entry) = idle.pop_back() {
-            if entry.connection.sender.is_ready() {
+        while let Some(mut entry) = idle.pop_back() {
+            if entry.connection.is_alive() {
                 return Some(entry.connection);
             }
         }
@@ -251,8 +265,8 @@ impl Slot {
     /// Takes a connection back after a complete exchange. It is closed instead when it cannot take another request
     /// now (closing, or the request body was not read to its end), when the limits say so, or when another worker
     /// waits for leave to open one.
-    pub(super) fn give_back(&self, mut connection: Http1Connection) {
-        if !connection.sender.is_ready() || self.endpoint.retired() {
+    pub(super) fn give_back(&self, mut connection: Box<Http1Connection>) {
+        if !connection.is_reusable() || self.endpoint.retired() {
             return;
         }
         let waited_for_here = self.waiting.load(Ordering::Relaxed) > 0;
@@ -285,7 +299,7 @@ impl Slot {
         let oldest = now.minus(self.limits.idle_timeout);
         let retired = self.endpoint.retired();
         let mut idle = self.idle.lock();
-        idle.retain(|entry| !retired && entry.since >= oldest && !entry.connection.sender.is_closed());
+        idle.retain_mut(|entry| !retired && entry.since >= oldest && entry.connection.is_alive());
         if self.waiting.load(Ordering::Relaxed) == 0 {
             for _ in 0..self.endpoint.waiting() {
                 idle.pop_front();

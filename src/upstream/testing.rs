@@ -14,7 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::{
-    BodyError, BoxError, Cluster, Endpoint, ExchangeKind, RequestBody, SendError, UpstreamBody, WorkerPool,
+    BodyError, BoxError, Cluster, Endpoint, ExchangeKind, Manner, RequestBody, SendError, UpstreamBody,
+    WorkerPool,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Balance, PoolLimits, Timeouts, UpstreamProtocol};
@@ -162,10 +163,24 @@ impl Bench {
         request: Request<RequestBody>,
         kind: ExchangeKind,
     ) -> Result<Response<UpstreamBody>, SendError> {
+        self.send_in(request, self.manner(kind)).await
+    }
+
+    pub(crate) fn manner(&self, kind: ExchangeKind) -> Manner<'_> {
+        Manner {
+            timeouts: &self.timeouts,
+            kind,
+            on_interim: None,
+        }
+    }
+
+    pub(crate) async fn send_in(
+        &self,
+        request: Request<RequestBody>,
+        manner: Manner<'_>,
+    ) -> Result<Response<UpstreamBody>, SendError> {
         let endpoint = self.endpoint();
-        self.pool
-            .send(&self.cluster, &endpoint, request, &self.timeouts, kind)
-            .await
+        self.pool.send(&self.cluster, &endpoint, request, manner).await
     }
 
     /// Sends a GET and reads the answer to its end.

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body_util::BodyExt;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -12,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::upstream::testing::{
     Bench, Origin, config, get, post, read, read_head, soon, streaming_post, until,
 };
-use crate::upstream::{ErrorKind, ExchangeKind};
+use crate::upstream::{ErrorKind, ExchangeKind, Manner};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -255,11 +254,20 @@ async fn informational_answers_reach_the_caller() {
     let early =
         b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
     let origin = Origin::answering(early).await;
-    let (hint, mut hints) = mpsc::unbounded_channel();
-    let mut request = get("/");
-    hyper::ext::on_informational(&mut request, move |head| hint.send(head.status()).unwrap());
-    let response = Bench::before(&origin).send(request).await.unwrap();
-    assert_eq!(soon(hints.recv()).await, Some(StatusCode::EARLY_HINTS));
+    let hints = std::sync::Mutex::new(Vec::new());
+    let tell = |status: StatusCode, _version: Version, fields: &HeaderMap| {
+        hints.lock().unwrap().push((status, fields["link"].clone()));
+    };
+    let bench = Bench::before(&origin);
+    let manner = Manner {
+        on_interim: Some(&tell),
+        ..bench.manner(ExchangeKind::Ordinary)
+    };
+    let response = bench.send_in(get("/"), manner).await.unwrap();
+    assert_eq!(
+        *hints.lock().unwrap(),
+        [(StatusCode::EARLY_HINTS, HeaderValue::from_static("</a.css>"))]
+    );
     assert_eq!(read(response).await.unwrap(), "ok");
 }
 
@@ -280,9 +288,10 @@ async fn an_upgraded_connection_is_handed_over_and_stays_counted() {
         .headers_mut()
         .insert("connection", "upgrade".parse().unwrap());
     request.headers_mut().insert("upgrade", "echo".parse().unwrap());
-    let response = bench.send_as(request, ExchangeKind::Upgrade).await.unwrap();
+    let mut response = bench.send_as(request, ExchangeKind::Upgrade).await.unwrap();
     assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
-    let mut tunnel = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    let mut tunnel = response.body_mut().take_upgraded().unwrap();
+    assert!(response.body_mut().take_upgraded().is_none());
     tunnel.write_all(b"ping").await.unwrap();
     let mut echoed = [0; 4];
     tunnel.read_exact(&mut echoed).await.unwrap();

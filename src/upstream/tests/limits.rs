@@ -92,8 +92,7 @@ async fn an_idle_connection_makes_room_for_another_worker() {
         &bench.cluster,
         &endpoint,
         get("/"),
-        &bench.timeouts,
-        ExchangeKind::Ordinary,
+        bench.manner(ExchangeKind::Ordinary),
     );
     assert_eq!(read(sent.await.unwrap()).await.unwrap(), "ok");
     assert_eq!(origin.accepted(), 2);
