@@ -26,5 +26,7 @@ mod streaming;
 mod tracing;
 mod validate;
 
+#[path = "../conformance/mod.rs"]
+mod conformance;
 #[path = "../tidy.rs"]
 mod tidy;
