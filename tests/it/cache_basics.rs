@@ -1,6 +1,6 @@
 //! Freshness, validation, variants and invalidation, as a client sees them (RFC 9110, 9111, 5861, 9211).
 
-use crate::harness::{Call, ConfigText, Gate, Origin, Reply, Sidecar, channel};
+use crate::harness::{Call, ConfigText, Gate, Origin, Reply, Sidecar, channel, eventually};
 
 /// A sidecar that caches GET and HEAD as the origin's headers say.
 async fn cached(origin: &Origin) -> Sidecar {
@@ -240,6 +240,33 @@ async fn a_stale_answer_is_better_than_an_error() {
     drop(origin);
     let answer = sidecar.get("/a").await;
     assert_eq!(answer.text(), "old", "the origin at {address} is gone altogether");
+}
+
+#[tokio::test]
+async fn what_was_fresh_a_moment_ago_outlasts_the_origin() {
+    // RFC 9111, section 4.2.4: disconnected, and nothing forbids it.
+    let origin = Origin::start().await;
+    for (path, control) in [("/a", "max-age=60"), ("/strict", "max-age=60, must-revalidate")] {
+        origin.on(path, move |_| {
+            Reply::ok("old").cache_control(control).header("age", "59")
+        });
+    }
+    let sidecar = cached(&origin).await;
+    for path in ["/a", "/strict"] {
+        sidecar.get(path).await;
+    }
+    drop(origin);
+    let answer = eventually("a stale answer", async || {
+        let answer = sidecar.get("/a").await;
+        assert_eq!(answer.text(), "old", "{answer:?}");
+        (!answer.cache_says("hit")).then_some(answer)
+    })
+    .await;
+    assert!(answer.cache_says("detail=stale-if-disconnected"), "{answer:?}");
+    eventually("no stale answer", async || {
+        (sidecar.get("/strict").await.status == 502).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

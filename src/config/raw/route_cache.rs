@@ -34,7 +34,7 @@ pub struct RouteCache {
     /// origin's `stale-while-revalidate`.
     pub stale_while_revalidate: Option<Text<Duration>>,
     /// Time after the end of freshness in which an entry is served when the origin fails; absent: the origin's
-    /// `stale-if-error`.
+    /// `stale-if-error`, else 60s when no answer comes at all.
     pub stale_if_error: Option<Text<Duration>>,
     /// What makes two requests different.
     pub vary: Option<Vary>,
