@@ -40,7 +40,8 @@ pub struct RouteCache {
     pub vary: Option<Vary>,
     /// Who may be given an entry. Absent: whoever carries the same credentials as the request that filled it;
     /// everyone, if that carried none or the response is explicitly public. `principal`: always the former;
-    /// `all`: everyone; `tenant: {header: x-tenant}`: everyone with the same value of that header.
+    /// `all`: everyone, but an answer to `Authorization` only if `ttl` gives its life or the origin sends `public`,
+    /// `s-maxage` or `must-revalidate`; `tenant: {header: x-tenant}`: everyone with the same value of that header.
     pub share: Option<ShareChoice>,
     /// Whether requests with `temperature` above 0 are cached.
     pub nondeterministic: Option<Later<Nondeterministic>>,
