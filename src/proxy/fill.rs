@@ -127,9 +127,13 @@ impl Fill {
             }
             Next::Through(response, reason) => {
                 let cache = &self.worker.state.cache;
-                cache.hit_for_miss.remember(*self.keyed.key.primary());
-                if let Some(old) = self.stale.as_ref().filter(|_| replaces(response.status())) {
-                    cache.remove(&self.keyed.key, old);
+                match &self.stale {
+                    Some(old) if replaces(response.status()) => cache.remove(&self.keyed.key, old),
+                    _ => {}
+                }
+                // A failing origin says nothing about the key, and what is kept may have to stand in for it yet.
+                if self.stale.is_none() || !response.status().is_server_error() {
+                    cache.hit_for_miss.remember(*self.keyed.key.primary());
                 }
                 leader.decline();
                 tell(Led::Through(response, reason));

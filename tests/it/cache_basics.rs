@@ -1,4 +1,4 @@
-//! Freshness, validation, variants and invalidation, as a client sees them (RFC 9110, 9111, 5861, 9211).
+//! Freshness, validation and variants, as a client sees them (RFC 9110, 9111, 5861, 9211).
 
 use crate::harness::{Call, ConfigText, Gate, Origin, Reply, Sidecar, channel, eventually};
 
@@ -190,36 +190,6 @@ async fn a_client_that_has_it_already_gets_304() {
 }
 
 #[tokio::test]
-async fn an_unsafe_method_invalidates_what_it_changed() {
-    let origin = Origin::start().await;
-    origin.on("/a", |seen| {
-        Reply::ok(seen.method.as_str().to_owned()).cache_control("max-age=60")
-    });
-    let sidecar = cached(&origin).await;
-
-    sidecar.get("/a").await;
-    assert_eq!(sidecar.fetch(Call::json("/a", "{}")).await.text(), "POST");
-    // RFC 9111, section 4.4.
-    let after = sidecar.get("/a").await;
-    assert!(!after.cache_says("hit"), "{after:?}");
-    assert_eq!(after.text(), "GET");
-    assert_eq!(origin.count("/a"), 3);
-}
-
-#[tokio::test]
-async fn a_failed_unsafe_method_invalidates_nothing() {
-    let origin = Origin::start().await;
-    origin.on("/a", |seen| match seen.method.as_str() {
-        "GET" => Reply::ok("kept").cache_control("max-age=60"),
-        _ => Reply::status(500),
-    });
-    let sidecar = cached(&origin).await;
-    sidecar.get("/a").await;
-    assert_eq!(sidecar.fetch(Call::json("/a", "{}")).await.status, 500);
-    assert!(sidecar.get("/a").await.cache_says("hit"));
-}
-
-#[tokio::test]
 async fn a_stale_answer_is_better_than_an_error() {
     let origin = Origin::start().await;
     let stale = || {
@@ -255,11 +225,16 @@ async fn what_was_fresh_a_moment_ago_outlasts_the_origin() {
     for path in ["/a", "/strict"] {
         sidecar.get(path).await;
     }
+    // An error has no explicit window; that it came does not keep the entry from standing in later.
+    origin.on("/a", |_| Reply::status(503));
+    eventually("the error", async || {
+        (sidecar.get("/a").await.status == 503).then_some(())
+    })
+    .await;
     drop(origin);
     let answer = eventually("a stale answer", async || {
         let answer = sidecar.get("/a").await;
-        assert_eq!(answer.text(), "old", "{answer:?}");
-        (!answer.cache_says("hit")).then_some(answer)
+        (answer.text() == "old").then_some(answer)
     })
     .await;
     assert!(answer.cache_says("detail=stale-if-disconnected"), "{answer:?}");

@@ -16,6 +16,7 @@ mod documents;
 mod forwarding;
 mod harness;
 mod interim;
+mod invalidation;
 mod isolation;
 mod lifecycle;
 mod malformed;
