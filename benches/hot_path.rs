@@ -245,6 +245,7 @@ const LIFE: Life = Life {
     fresh_for: Duration::from_secs(60),
     stale_while_revalidate: Duration::ZERO,
     stale_if_error: Duration::ZERO,
+    stale_if_disconnected: Duration::ZERO,
     must_revalidate: false,
     always_validate: false,
 };

@@ -10,6 +10,7 @@ use super::digest::KeyDigest;
 use super::entry::{Entry, NewEntry};
 use super::fields;
 use super::flight::{Beginning, Flights, Leader, Ticket};
+use super::groups;
 use super::invalidation::Invalidations;
 use super::key::Key;
 use super::memory::Memory;
@@ -173,8 +174,8 @@ impl Cache {
     /// Joins the flight that fetches the request's response, or begins one.
     ///
     /// A flight that began before a purge, or before an unsafe request changed the target, is not joined: whoever
-    /// asks after that must not get an older answer. Any purge counts, for the tags of a response that has not come
-    /// yet are unknown.
+    /// asks after that must not get an older answer. Any purge counts, and any group that was invalidated, for the
+    /// tags and groups of a response that has not come yet are unknown.
     pub fn board(&self, request: &Request<'_>, now: Timestamp) -> Ticket {
         let beginning = self.beginning(now);
         let (digest, full_key) = (request.key.primary(), request.key.full(false));
@@ -183,6 +184,7 @@ impl Cache {
                 || self
                     .invalidations
                     .covers(target_of(&request.key.label()), began.at)
+                || self.invalidations.any_group_since(began.at)
         })
     }
 
@@ -192,10 +194,20 @@ impl Cache {
         self.flights.alone(digest, full_key, self.beginning(now))
     }
 
-    /// Whether an unsafe request has changed the target of `entry` since its fill began.
+    /// Whether an unsafe request has changed the target of `entry`, or a group that it is in, since its fill began.
     pub fn is_invalidated(&self, entry: &Entry) -> bool {
-        self.invalidations
-            .covers(target_of(entry.label()), entry.stored_at())
+        let (target, began) = (target_of(entry.label()), entry.stored_at());
+        if self.invalidations.covers(target, began) {
+            return true;
+        }
+        // Hardly ever: hits do not pay for the groups.
+        self.invalidations.any_group_since(began) && {
+            let authority = target.split('/').next().unwrap_or_default();
+            let groups = groups::read(entry.header_all(&groups::CACHE_GROUPS));
+            groups
+                .iter()
+                .any(|group| self.invalidations.covers_group(authority, group, began))
+        }
     }
 
     fn beginning(&self, now: Timestamp) -> Beginning {

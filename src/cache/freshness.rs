@@ -11,6 +11,10 @@ use super::life::Life;
 use crate::clock::Timestamp;
 use crate::config::{Heuristic, RouteCache, Ttl};
 
+/// How long past its freshness a response is used while the origin gives no answer at all, where neither the route nor
+/// the origin says so. RFC 9111, section 4.2.4, sets no bound; this one outlasts a restart of the origin.
+const DISCONNECTED: Duration = Duration::from_secs(60);
+
 /// What decides the life of a response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Judged<'a> {
@@ -59,30 +63,40 @@ impl Judged<'_> {
             // stale use in the same breath.
             let forbidden = strict || (self.control.s_maxage.is_some() && origin.is_none());
             if forbidden || self.status.is_server_error() {
-                Duration::ZERO
+                Some(Duration::ZERO)
             } else {
-                route.or(origin).unwrap_or_default()
+                route.or(origin)
             }
         };
         let control = self.control;
         let stale_while_revalidate = match lifetime {
             Lifetime::None => Duration::ZERO,
-            _ => window(self.rules.stale_while_revalidate, control.stale_while_revalidate),
+            _ => {
+                window(self.rules.stale_while_revalidate, control.stale_while_revalidate).unwrap_or_default()
+            }
         };
         let stale_if_error = window(self.rules.stale_if_error, control.stale_if_error);
         let stale_allowed = control.stale_while_revalidate.is_some() || control.stale_if_error.is_some();
         // An `Age` may reach back before the beginning of time; what cannot be counted must not lengthen the life.
         let generated_at = self.times.received.minus(age);
         let counted = self.times.received.since(generated_at);
+        let fresh_for = match lifetime {
+            Lifetime::Route(ttl) => counted.saturating_add(ttl),
+            Lifetime::Origin(lifetime) => lifetime.saturating_sub(age.saturating_sub(counted)),
+            Lifetime::None => Duration::ZERO,
+        };
+        // What was never fresh here is not used without asking.
+        let by_default = if fresh_for > counted {
+            DISCONNECTED
+        } else {
+            Duration::ZERO
+        };
         Life {
             generated_at,
-            fresh_for: match lifetime {
-                Lifetime::Route(ttl) => counted.saturating_add(ttl),
-                Lifetime::Origin(lifetime) => lifetime.saturating_sub(age.saturating_sub(counted)),
-                Lifetime::None => Duration::ZERO,
-            },
+            fresh_for,
             stale_while_revalidate,
-            stale_if_error,
+            stale_if_error: stale_if_error.unwrap_or_default(),
+            stale_if_disconnected: stale_if_error.unwrap_or(by_default),
             must_revalidate: strict || (control.s_maxage.is_some() && !stale_allowed),
             always_validate,
         }
@@ -126,7 +140,7 @@ pub(super) fn is_understood(status: StatusCode) -> bool {
 }
 
 /// A fixed time is meant for what the route is for: final answers, not errors and temporary redirects.
-fn route_ttl(ttl: &Ttl, status: StatusCode) -> Option<Duration> {
+pub(super) fn route_ttl(ttl: &Ttl, status: StatusCode) -> Option<Duration> {
     match ttl {
         Ttl::Origin => None,
         Ttl::Fixed(ttl) => matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308).then_some(*ttl),
@@ -313,6 +327,42 @@ mod tests {
             let error = life_of(&rules, 503, &[("cache-control", control)]).1;
             assert_eq!(error.stale_if_error, Duration::ZERO, "{control}");
         }
+    }
+
+    #[test]
+    fn how_long_a_response_outlasts_the_origin() {
+        // RFC 9111, section 4.2.4. Columns: status, origin, route's window, expected seconds.
+        let table = [
+            (200, "max-age=1", None, 60),
+            (404, "max-age=1", None, 60),
+            (200, "max-age=1, stale-if-error=9", None, 9),
+            (200, "max-age=1, stale-if-error=0", None, 0),
+            (200, "max-age=1", Some(30), 30),
+            (200, "max-age=1", Some(0), 0),
+            (200, "max-age=1, must-revalidate", None, 0),
+            (200, "max-age=1, proxy-revalidate", None, 0),
+            (200, "max-age=1, no-cache", Some(30), 0),
+            (200, "max-age=1, s-maxage=1", None, 0),
+            // It was never fresh.
+            (200, "max-age=0", None, 0),
+            (200, "public", None, 0),
+            (503, "max-age=1", None, 0),
+        ];
+        for (status, control, route, expected) in table {
+            let mut rules = rules();
+            rules.stale_if_error = route.map(Duration::from_secs);
+            let life = life_of(&rules, status, &[("cache-control", control)]).1;
+            assert_eq!(
+                life.stale_if_disconnected,
+                Duration::from_secs(expected),
+                "{status} {control}"
+            );
+        }
+        let aged = [("cache-control", "max-age=60"), ("age", "60")];
+        assert_eq!(
+            life_of(&rules(), 200, &aged).1.stale_if_disconnected,
+            Duration::ZERO
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Invalidation by unsafe methods (RFC 9111, section 4.4), without an index of what is stored.
+//! Invalidation by unsafe methods (RFC 9111, section 4.4; RFC 9875), without an index of what is stored.
 //!
 //! A fixed table holds, per bucket of target URIs, the moment of the last invalidation. An entry whose fill began
 //! before that moment is not used again. Two URIs that share a bucket invalidate each other: too much may be
@@ -15,6 +15,8 @@ const BUCKETS: usize = 16_384;
 pub struct Invalidations {
     buckets: Box<[AtomicU64]>,
     any: AtomicBool,
+    /// The last time that any group was invalidated; 0 for never.
+    group: AtomicU64,
 }
 
 impl Default for Invalidations {
@@ -22,6 +24,7 @@ impl Default for Invalidations {
         Self {
             buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
             any: AtomicBool::new(false),
+            group: AtomicU64::new(0),
         }
     }
 }
@@ -36,6 +39,23 @@ impl Invalidations {
         }
     }
 
+    /// Invalidates everything stored for the origin `authority` in `group`, up to `now` (RFC 9875, section 3).
+    pub fn mark_group(&self, authority: &str, group: &str, now: Timestamp) {
+        self.mark(&group_mark(authority, group), now);
+        self.group.fetch_max(now.as_micros(), Ordering::AcqRel);
+    }
+
+    /// Whether a fill that began at `began` may have been invalidated since by a group.
+    pub fn any_group_since(&self, began: Timestamp) -> bool {
+        let last = self.group.load(Ordering::Acquire);
+        last > 0 && last >= began.as_micros()
+    }
+
+    /// Whether `group` of the origin `authority` has been invalidated since `began`.
+    pub fn covers_group(&self, authority: &str, group: &str, began: Timestamp) -> bool {
+        self.covers(&group_mark(authority, group), began)
+    }
+
     /// Whether a fill of this target that began at `began` has been invalidated since.
     pub fn covers(&self, target: &str, began: Timestamp) -> bool {
         self.any.load(Ordering::Acquire)
@@ -44,6 +64,11 @@ impl Invalidations {
                 .get(index(target))
                 .is_some_and(|bucket| bucket.load(Ordering::Acquire) >= began.as_micros())
     }
+}
+
+/// A name that no target has: a target begins with its authority and a slash.
+fn group_mark(authority: &str, group: &str) -> String {
+    format!("{authority} {group}")
 }
 
 fn index(target: &str) -> usize {
@@ -66,5 +91,20 @@ mod tests {
         assert!(table.covers("hub/a", at));
         assert!(!table.covers("hub/a", Timestamp::from_secs(101)));
         assert!(!table.covers("hub/b", Timestamp::from_secs(99)));
+    }
+
+    #[test]
+    fn a_group_is_of_one_origin() {
+        let table = Invalidations::default();
+        let (before, at) = (Timestamp::from_secs(99), Timestamp::from_secs(100));
+        assert!(!table.any_group_since(before));
+        table.mark("hub/a", at);
+        assert!(!table.any_group_since(before));
+        table.mark_group("hub", "a", at);
+        assert!(table.any_group_since(at) && !table.any_group_since(Timestamp::from_secs(101)));
+        assert!(table.covers_group("hub", "a", before));
+        assert!(!table.covers_group("hub", "b", before));
+        assert!(!table.covers_group("other", "a", before));
+        assert!(!table.covers_group("hub", "a", Timestamp::from_secs(101)));
     }
 }

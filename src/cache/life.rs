@@ -16,6 +16,9 @@ pub struct Life {
     pub stale_while_revalidate: Duration,
     /// Time after the end of freshness in which it is served when the origin fails (RFC 5861).
     pub stale_if_error: Duration,
+    /// Time after the end of freshness in which it is served when no answer comes from the origin at all (RFC 9111,
+    /// section 4.2.4).
+    pub stale_if_disconnected: Duration,
     /// Never served stale, not even when the origin fails.
     pub must_revalidate: bool,
     /// Validated before every use (`no-cache`).

@@ -16,6 +16,7 @@ mod fixture;
 pub mod flight;
 mod frame;
 mod freshness;
+pub mod groups;
 pub mod invalidate;
 pub mod invalidation;
 pub mod key;

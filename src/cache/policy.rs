@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 pub use super::age::Times;
 use super::conditional::can_validate;
 use super::control::{Limit, ResponseControl};
-use super::freshness::{Judged, Lifetime, heuristically_cacheable, is_understood};
+use super::freshness::{Judged, Lifetime, heuristically_cacheable, is_understood, route_ttl};
 use super::life::Life;
 use super::partition::{credentials, is_public};
 use super::vary;
@@ -54,7 +54,7 @@ pub fn may_store(
     let strip = control.named_fields();
     refuse_exchange(rules, request, status)?;
     refuse_directives(&control, &strip, status, headers)?;
-    refuse_sharing(rules, request, &control)?;
+    refuse_sharing(rules, request, status, &control)?;
     refuse_content(rules, headers)?;
     let judged = Judged {
         rules,
@@ -117,11 +117,18 @@ fn refuse_directives(
 fn refuse_sharing(
     rules: &RouteCache,
     request: &RequestFacts<'_>,
+    status: StatusCode,
     control: &ResponseControl,
 ) -> Result<(), RefuseReason> {
-    let shared = !request.partitioned && rules.share != Share::All;
-    if shared && credentials(request.headers).next().is_some() && !is_public(rules, request.headers, control)
-    {
+    let guarded = match rules.share {
+        // The route says that credentials make no difference. What it leaves to the origin is still bound by RFC 9111,
+        // section 3.5, which is about `Authorization` alone; its own time to live speaks for the origin.
+        Share::All => {
+            route_ttl(&rules.ttl, status).is_none() && request.headers.contains_key(header::AUTHORIZATION)
+        }
+        _ => credentials(request.headers).next().is_some(),
+    };
+    if guarded && !request.partitioned && !is_public(rules, request.headers, control) {
         return Err(RefuseReason::Authorization);
     }
     Ok(())
@@ -355,6 +362,26 @@ mod tests {
         exchange.rules.share = Share::Safe;
         exchange.partitioned = true;
         assert!(!exchange.store(200, &[FRESH]).unwrap().public);
+    }
+
+    #[test]
+    fn what_all_share_is_bound_by_the_origin_unless_the_route_gives_the_life() {
+        // RFC 9111, section 3.5.
+        let mut exchange = Exchange::get();
+        exchange.rules.share = Share::All;
+        exchange.request = &[("authorization", "a")];
+        exchange.refuses(200, &[FRESH], RefuseReason::Authorization);
+        for control in ["max-age=9, public", "max-age=9, must-revalidate", "s-maxage=9"] {
+            assert!(
+                exchange.store(200, &[("cache-control", control)]).is_ok(),
+                "{control}"
+            );
+        }
+        exchange.rules.ttl = Ttl::Fixed(Duration::from_secs(9));
+        assert!(exchange.store(200, &[]).is_ok());
+        exchange.rules.ttl = Ttl::Origin;
+        exchange.request = &[("cookie", "a"), ("x-api-key", "b")];
+        assert!(exchange.store(200, &[FRESH]).is_ok());
     }
 
     #[test]

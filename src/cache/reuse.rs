@@ -53,9 +53,28 @@ pub fn may_use(life: &Life, request: &RequestControl, now: Timestamp) -> Use {
     }
 }
 
-/// Whether an entry may stand in when the origin cannot be reached or answers 500, 502, 503 or 504 (RFC 5861,
-/// section 4). Without an explicit window nothing stale is served (RFC 9111, section 4.2.4, allows more).
-pub fn may_use_on_error(life: &Life, request: &RequestControl, now: Timestamp) -> bool {
+/// How the origin failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It answered 500, 502, 503 or 504, or what is no answer.
+    Error,
+    /// It gave no answer: no connection, a broken one, or a deadline that passed.
+    Disconnected,
+}
+
+impl Failure {
+    /// The stable name of the use of a stale entry that it allows.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "stale-if-error",
+            Self::Disconnected => "stale-if-disconnected",
+        }
+    }
+}
+
+/// Whether an entry may stand in when the origin failed (RFC 5861, section 4). An error needs an explicit window; a
+/// cache that is disconnected may do more (RFC 9111, section 4.2.4).
+pub fn may_use_on_error(life: &Life, request: &RequestControl, failure: Failure, now: Timestamp) -> bool {
     if life.always_validate || request.no_cache {
         return false;
     }
@@ -63,11 +82,11 @@ pub fn may_use_on_error(life: &Life, request: &RequestControl, now: Timestamp) -
     if stale_for.is_zero() {
         return true;
     }
-    let windows = [
-        Some(life.stale_if_error),
-        request.stale_if_error,
-        request.max_stale,
-    ];
+    let by_failure = match failure {
+        Failure::Error => life.stale_if_error,
+        Failure::Disconnected => life.stale_if_disconnected.max(life.stale_if_error),
+    };
+    let windows = [Some(by_failure), request.stale_if_error, request.max_stale];
     let window: Duration = windows.into_iter().flatten().max().unwrap_or_default();
     !life.must_revalidate && stale_for < window
 }
@@ -121,6 +140,7 @@ mod tests {
         fresh_for: Duration::from_secs(10),
         stale_while_revalidate: Duration::from_secs(5),
         stale_if_error: Duration::from_secs(60),
+        stale_if_disconnected: Duration::from_secs(80),
         must_revalidate: false,
         always_validate: false,
     };
@@ -190,27 +210,51 @@ mod tests {
     fn when_the_origin_fails() {
         // RFC 5861, section 4; RFC 9111, section 4.2.4.
         let none = RequestControl::default();
-        assert!(may_use_on_error(&LIFE, &none, after(69)));
-        assert!(!may_use_on_error(&LIFE, &none, after(70)));
-        assert!(may_use_on_error(&LIFE, &request("stale-if-error=100"), after(70)));
-        assert!(may_use_on_error(&LIFE, &request("max-age=0"), after(5)));
-        assert!(!may_use_on_error(&LIFE, &request("no-cache"), after(5)));
+        assert!(may_use_on_error(&LIFE, &none, Failure::Error, after(69)));
+        assert!(!may_use_on_error(&LIFE, &none, Failure::Error, after(70)));
+        assert!(may_use_on_error(
+            &LIFE,
+            &request("stale-if-error=100"),
+            Failure::Error,
+            after(70)
+        ));
+        assert!(may_use_on_error(
+            &LIFE,
+            &request("max-age=0"),
+            Failure::Error,
+            after(5)
+        ));
+        assert!(!may_use_on_error(
+            &LIFE,
+            &request("no-cache"),
+            Failure::Error,
+            after(5)
+        ));
         let strict = Life {
             must_revalidate: true,
             ..LIFE
         };
-        assert!(may_use_on_error(&strict, &none, after(5)));
-        assert!(!may_use_on_error(&strict, &request("max-stale"), after(11)));
+        assert!(may_use_on_error(&strict, &none, Failure::Error, after(5)));
+        assert!(!may_use_on_error(
+            &strict,
+            &request("max-stale"),
+            Failure::Error,
+            after(11)
+        ));
         let always = Life {
             always_validate: true,
             ..LIFE
         };
-        assert!(!may_use_on_error(&always, &none, after(5)));
+        assert!(!may_use_on_error(&always, &none, Failure::Error, after(5)));
         let without = Life {
             stale_if_error: Duration::ZERO,
             ..LIFE
         };
-        assert!(!may_use_on_error(&without, &none, after(11)));
+        assert!(!may_use_on_error(&without, &none, Failure::Error, after(11)));
+        let disconnected =
+            |life: &Life, after: Timestamp| may_use_on_error(life, &none, Failure::Disconnected, after);
+        assert!(disconnected(&LIFE, after(89)) && !disconnected(&LIFE, after(90)));
+        assert!(!disconnected(&strict, after(11)) && !disconnected(&always, after(5)));
     }
 
     #[test]

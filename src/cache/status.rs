@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use super::reuse::Failure;
 use super::verdict::{BypassReason, MissReason, RefuseReason};
 
 /// What the cache did with a request, for `Cache-Status`.
@@ -47,8 +48,8 @@ pub enum Outcome {
     Stored,
     /// It was not stored.
     Refused(RefuseReason),
-    /// It was an error, and a stale entry was served in its place.
-    StaleOnError,
+    /// There was an error or none, and a stale entry was served in its place.
+    StaleOnError(Failure),
 }
 
 impl CacheStatus {
@@ -96,7 +97,7 @@ impl Forwarded {
     fn detail(self) -> Option<&'static str> {
         match (self.outcome, self.reason) {
             (Outcome::Refused(reason), _) => Some(reason.as_str()),
-            (Outcome::StaleOnError, _) => Some("stale-if-error"),
+            (Outcome::StaleOnError(failure), _) => Some(failure.as_str()),
             (_, ForwardReason::Miss(reason)) => {
                 Some(reason.as_str()).filter(|name| *name != self.reason.token())
             }
@@ -153,8 +154,15 @@ mod tests {
                 "outrigger; fwd=uri-miss; fwd-status=200; stored; detail=purged",
             ),
             (
-                forwarded(Miss(MissReason::Stale), Outcome::StaleOnError),
+                forwarded(Miss(MissReason::Stale), Outcome::StaleOnError(Failure::Error)),
                 "outrigger; fwd=stale; fwd-status=200; detail=stale-if-error",
+            ),
+            (
+                forwarded(
+                    Miss(MissReason::Stale),
+                    Outcome::StaleOnError(Failure::Disconnected),
+                ),
+                "outrigger; fwd=stale; fwd-status=200; detail=stale-if-disconnected",
             ),
             (
                 forwarded(Miss(MissReason::Request), Outcome::Refused(RefuseReason::NoStore)),

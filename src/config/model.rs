@@ -370,7 +370,7 @@ pub struct RouteCache {
     pub heuristic: Option<Heuristic>,
     /// Overrides the origin's `stale-while-revalidate`.
     pub stale_while_revalidate: Option<Duration>,
-    /// Overrides the origin's `stale-if-error`.
+    /// Overrides the origin's `stale-if-error`, and how long an entry is used while no answer comes at all.
     pub stale_if_error: Option<Duration>,
     /// What makes two requests different.
     pub vary: VaryRules,

@@ -240,7 +240,7 @@ async fn follow(
         Boarded::Entry(entry, _) if !entry.nominated().matches(&request.head.headers) => Follow::Again,
         Boarded::Entry(entry, grounds) => Follow::Answered(match grounds {
             Grounds::Confirmed => serve::revalidated(exchange, request, &entry),
-            Grounds::OriginFailed => serve::stale_if_error(exchange, request, &entry),
+            Grounds::OriginFailed(failure) => serve::stale_if_error(exchange, request, &entry, failure),
             Grounds::Stored => serve::fresh(exchange, request, &entry),
         }),
         Boarded::Streaming(head) if !head.nominated.matches(&request.head.headers) => Follow::Again,

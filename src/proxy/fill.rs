@@ -20,14 +20,14 @@ use crate::cache::engine;
 use crate::cache::entry::Entry;
 use crate::cache::flight::{FlightError, Grounds, Head, Leader};
 use crate::cache::policy::{self, RequestFacts, Stored};
+use crate::cache::reuse::{self, Failure};
 use crate::cache::vary::Nominated;
 use crate::cache::verdict::RefuseReason;
-use crate::cache::{conditional, date, reuse};
+use crate::cache::{conditional, date};
 use crate::clock::Timestamp;
 use crate::control::state::ActiveRoute;
 use crate::telemetry::record::{Attempt, TraceContext};
-use crate::upstream::ExchangeKind;
-use crate::upstream::UpstreamBody;
+use crate::upstream::{ErrorKind, ExchangeKind, UpstreamBody};
 
 /// A fill to be run.
 pub(crate) struct Fill {
@@ -128,9 +128,13 @@ impl Fill {
             }
             Next::Through(response, reason) => {
                 let cache = &self.worker.state.cache;
-                cache.hit_for_miss.remember(*self.keyed.key.primary());
-                if let Some(old) = self.stale.as_ref().filter(|_| replaces(response.status())) {
-                    cache.remove(&self.keyed.key, old);
+                match &self.stale {
+                    Some(old) if replaces(response.status()) => cache.remove(&self.keyed.key, old),
+                    _ => {}
+                }
+                // A failing origin says nothing about the key, and what is kept may have to stand in for it yet.
+                if self.stale.is_none() || !response.status().is_server_error() {
+                    cache.hit_for_miss.remember(*self.keyed.key.primary());
                 }
                 leader.decline();
                 tell(Led::Through(response, reason));
@@ -145,9 +149,10 @@ impl Fill {
 
     /// Decides from the response head how the fill goes on.
     fn judge(&self, result: Result<Response<UpstreamBody>, ProxyError>, times: Times) -> Next {
-        let status = result.as_ref().map_or(StatusCode::BAD_GATEWAY, Response::status);
-        if let Some(entry) = self.stale_if_error(status, times.received) {
-            return Next::Answer(entry, Grounds::OriginFailed);
+        if let Some(failure) = failure(&result)
+            && let Some(entry) = self.stale_if_error(failure, times.received)
+        {
+            return Next::Answer(entry, Grounds::OriginFailed(failure));
         }
         let response = match result {
             Ok(response) => response,
@@ -195,15 +200,14 @@ impl Fill {
         head
     }
 
-    /// RFC 5861, section 4: what may be served when the origin fails. What an unsafe request has invalidated must be
-    /// validated before it is sent again (RFC 9111, section 4.4).
-    fn stale_if_error(&self, status: StatusCode, now: Timestamp) -> Option<Arc<Entry>> {
-        let failed = matches!(status.as_u16(), 500 | 502 | 503 | 504);
-        let stale = self.stale.as_ref().filter(|_| failed)?;
+    /// What may be served when the origin fails. What an unsafe request has invalidated must be validated before it
+    /// is sent again (RFC 9111, section 4.4).
+    fn stale_if_error(&self, failure: Failure, now: Timestamp) -> Option<Arc<Entry>> {
+        let stale = self.stale.as_ref()?;
         if self.worker.state.cache.is_invalidated(stale) {
             return None;
         }
-        reuse::may_use_on_error(stale.life(), &self.control(), now).then(|| Arc::clone(stale))
+        reuse::may_use_on_error(stale.life(), &self.control(), failure, now).then(|| Arc::clone(stale))
     }
 
     fn control(&self) -> RequestControl {
@@ -313,6 +317,23 @@ impl Fill {
         };
         // An entry cannot hold trailers; a response that has some is not kept.
         leader.finish_with_trailers(trailers, |_chunks| {});
+    }
+}
+
+/// How the origin failed, if it did (RFC 5861, section 4; RFC 9111, section 4.2.4).
+fn failure(result: &Result<Response<UpstreamBody>, ProxyError>) -> Option<Failure> {
+    match result {
+        Ok(response) => matches!(response.status().as_u16(), 500 | 502 | 503 | 504).then_some(Failure::Error),
+        Err(ProxyError::Upstream(
+            ErrorKind::Connect
+            | ErrorKind::ConnectTimeout
+            | ErrorKind::FirstByteTimeout
+            | ErrorKind::IdleTimeout
+            | ErrorKind::TotalTimeout
+            | ErrorKind::Reset
+            | ErrorKind::NoEndpoint,
+        )) => Some(Failure::Disconnected),
+        Err(_) => Some(Failure::Error),
     }
 }
 

@@ -11,7 +11,7 @@ use super::headers;
 use super::inbound::{Inbound, key_headers};
 use super::interim::InterimSender;
 use crate::cache::status::Outcome;
-use crate::cache::{invalidate, query};
+use crate::cache::{groups, invalidate, query};
 use crate::config::{QueryRule, Route};
 use crate::control::state::ActiveRoute;
 use crate::upstream::{ErrorKind, UpstreamBody};
@@ -108,7 +108,8 @@ pub(crate) fn ready(exchange: &Exchange, response: Response<UpstreamBody>, outco
     Answer::new(head.status, head.headers, Source::Upstream(Box::new(body))).cache_status(status)
 }
 
-/// Invalidates what is stored for the target of a successful unsafe request (RFC 9111, section 4.4).
+/// Invalidates what is stored for the target of a successful unsafe request (RFC 9111, section 4.4), and in the groups
+/// that its answer names (RFC 9875, section 3).
 ///
 /// A method by which the route is cached only asks: a POST that could not be answered from the cache, because its
 /// body is too large perhaps, has not changed what others were answered.
@@ -141,6 +142,9 @@ pub(crate) fn invalidate<B>(
             .iter()
             .filter_map(|route| query_rule(&route.config))
     };
+    for group in groups::invalidated(response.headers()) {
+        state.cache.invalidations.mark_group(&authority, &group, now);
+    }
     for target in targets {
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),

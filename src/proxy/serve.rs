@@ -12,6 +12,7 @@ use super::inbound::Inbound;
 use crate::cache::conditional::{self, ConditionalAnswer};
 use crate::cache::entry::Entry;
 use crate::cache::range::{self, RangeAnswer};
+use crate::cache::reuse::Failure;
 use crate::cache::status::{CacheStatus, Outcome};
 use crate::clock::Timestamp;
 use crate::telemetry::record::CacheResult;
@@ -46,10 +47,15 @@ pub(crate) fn stale(
 }
 
 /// Answers from a stale entry because the origin failed.
-pub(crate) fn stale_if_error(exchange: &mut Exchange, request: &Inbound, entry: &Arc<Entry>) -> Answer {
-    let value = exchange.forwarded(None, Outcome::StaleOnError);
+pub(crate) fn stale_if_error(
+    exchange: &mut Exchange,
+    request: &Inbound,
+    entry: &Arc<Entry>,
+    failure: Failure,
+) -> Answer {
+    let value = exchange.forwarded(None, Outcome::StaleOnError(failure));
     exchange.record.cache = CacheResult::Stale;
-    exchange.record.reason = "stale-if-error";
+    exchange.record.reason = failure.as_str();
     stored(request, entry, exchange.worker.state.clock.now()).cache_status(value)
 }
 

@@ -73,6 +73,24 @@ async fn share_all_gives_one_answer_to_everybody() {
 }
 
 #[tokio::test]
+async fn share_all_leaves_authorization_to_the_origin_where_it_gives_the_life() {
+    // RFC 9111, section 3.5.
+    let origin = Origin::start().await;
+    for (path, control) in [("/own", "max-age=60"), ("/all", "s-maxage=60")] {
+        origin.on(path, move |_| Reply::ok(path).cache_control(control));
+    }
+    let route = "- {name: api, match: {path_prefix: /}, upstream: hub, cache: {mode: \"on\", share: all}}";
+    let sidecar = Sidecar::start(&ConfigText::new(origin.address()).routes(route)).await;
+    for (path, hit) in [("/own", false), ("/all", true)] {
+        sidecar.fetch(Call::get(path).bearer("alice")).await;
+        for other in [Call::get(path).bearer("bob"), Call::get(path)] {
+            let answer = sidecar.fetch(other).await;
+            assert_eq!(answer.cache_says("hit"), hit, "{path}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_explicitly_public_answer_is_shared() {
     let origin = Origin::start().await;
     origin.on("/me", |_| {

@@ -16,6 +16,7 @@ mod documents;
 mod forwarding;
 mod harness;
 mod interim;
+mod invalidation;
 mod isolation;
 mod lifecycle;
 mod malformed;
@@ -26,5 +27,7 @@ mod streaming;
 mod tracing;
 mod validate;
 
+#[path = "../conformance/mod.rs"]
+mod conformance;
 #[path = "../tidy.rs"]
 mod tidy;

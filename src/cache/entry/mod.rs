@@ -199,6 +199,13 @@ impl Entry {
             .find_map(|(stored, value)| (stored == name).then_some(value))
     }
 
+    /// Every value of a stored header, in order.
+    pub fn header_all<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        self.header_lines()
+            .filter(|(stored, _)| *stored == name.as_str().as_bytes())
+            .map(|(_, value)| value)
+    }
+
     /// The stored `ETag`.
     pub fn etag(&self) -> Option<&[u8]> {
         self.header(&ETAG)

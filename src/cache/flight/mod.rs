@@ -32,6 +32,7 @@ pub use self::reader::{Boarded, FlightReader, Follower};
 use self::shared::Flight;
 use super::digest::KeyDigest;
 use super::digest_hash::DigestHash;
+use super::reuse::Failure;
 use super::vary::Nominated;
 use crate::clock::Timestamp;
 
@@ -68,7 +69,7 @@ pub enum Grounds {
     /// The origin has confirmed it.
     Confirmed,
     /// The origin failed, and it may stand in.
-    OriginFailed,
+    OriginFailed(Failure),
     /// It was stored a moment before the flight began.
     Stored,
 }

@@ -34,13 +34,14 @@ pub struct RouteCache {
     /// origin's `stale-while-revalidate`.
     pub stale_while_revalidate: Option<Text<Duration>>,
     /// Time after the end of freshness in which an entry is served when the origin fails; absent: the origin's
-    /// `stale-if-error`.
+    /// `stale-if-error`, else 60s when no answer comes at all.
     pub stale_if_error: Option<Text<Duration>>,
     /// What makes two requests different.
     pub vary: Option<Vary>,
     /// Who may be given an entry. Absent: whoever carries the same credentials as the request that filled it;
     /// everyone, if that carried none or the response is explicitly public. `principal`: always the former;
-    /// `all`: everyone; `tenant: {header: x-tenant}`: everyone with the same value of that header.
+    /// `all`: everyone, but an answer to `Authorization` only if `ttl` gives its life or the origin sends `public`,
+    /// `s-maxage` or `must-revalidate`; `tenant: {header: x-tenant}`: everyone with the same value of that header.
     pub share: Option<ShareChoice>,
     /// Whether requests with `temperature` above 0 are cached.
     pub nondeterministic: Option<Later<Nondeterministic>>,
