@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::config::{
-    HeaderRules, LastReaderGone, Matcher, PathPattern, QueryRule, Route, RouteCache, Share, Timeouts, Ttl,
-    VaryRules,
+    HeaderRules, LastReaderGone, Matcher, PathPattern, QueryRule, Route, RouteCache, Share, StreamRules,
+    Timeouts, Ttl, VaryRules,
 };
 
 /// Header fields in order; a name may repeat.
@@ -73,6 +73,7 @@ pub(super) fn route(rules: RouteCache) -> Route {
             total: second,
         },
         cache: Some(rules),
+        stream: StreamRules::default(),
         headers: HeaderRules::default(),
         openai_errors: false,
     }

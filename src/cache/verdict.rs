@@ -108,8 +108,12 @@ pub enum RefuseReason {
     TooLarge,
     /// A part of a representation.
     Partial,
-    /// An event stream.
+    /// An event stream in a content coding: whether it is whole cannot be seen.
     EventStream,
+    /// An event stream that ended without its terminal event.
+    NoTerminalEvent,
+    /// An event stream in which the origin told of an error.
+    StreamError,
     /// The response ended before it was complete.
     Incomplete,
     /// The response has trailers.
@@ -136,6 +140,8 @@ impl RefuseReason {
             Self::TooLarge => "too-large",
             Self::Partial => "partial",
             Self::EventStream => "event-stream",
+            Self::NoTerminalEvent => "no-terminal-event",
+            Self::StreamError => "stream-error",
             Self::Incomplete => "incomplete",
             Self::Trailers => "trailers",
             Self::Purged => "purged",

@@ -305,6 +305,8 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// The cache rules; none when the route is not cached.
     pub cache: Option<RouteCache>,
+    /// Event streams from the cache.
+    pub stream: StreamRules,
     /// Header changes.
     pub headers: HeaderRules,
     /// Whether errors made here take OpenAI's shape (`usage: openai`).
@@ -477,6 +479,34 @@ pub enum LastReaderGone {
     Cancel,
     /// It goes on and is stored.
     Finish,
+}
+
+/// Event streams of a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamRules {
+    /// The pace at which a stored stream is sent.
+    pub replay: Replay,
+    /// The event that ends a whole stream, in place of those of the known APIs.
+    pub terminal: Option<Terminal>,
+}
+
+/// The pace at which a stored stream is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replay {
+    /// At once.
+    #[default]
+    Instant,
+    /// As it came from the origin.
+    Recorded,
+}
+
+/// The event that ends a whole stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Terminal {
+    /// One with this data.
+    Data(String),
+    /// One of this name.
+    Event(String),
 }
 
 /// Header changes of a route.

@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode};
 use super::error::ProxyError;
 use super::inbound::Inbound;
 use super::worker::Worker;
+use crate::cache::flight::Head;
 use crate::cache::status::{CacheStatus, ForwardReason, Forwarded, Outcome};
 use crate::cache::verdict::{BypassReason, MissReason, RefuseReason};
 use crate::control::state::{ActiveRoute, Snapshot};
@@ -26,6 +27,8 @@ pub(crate) struct Exchange {
     pub(crate) record: RequestRecord,
     /// Bytes of the request body, counted where they are read; none without a body.
     pub(crate) received: Option<Arc<AtomicU64>>,
+    /// The head of the flight that answers, when its body is looked at.
+    flight: Option<Arc<Head>>,
     /// Why the origin is asked, once that is known.
     forwarded: Option<ForwardReason>,
     complete: bool,
@@ -40,6 +43,7 @@ impl Exchange {
         Box::new(Self {
             snapshot: state.snapshot.load_full(),
             route: None,
+            flight: None,
             forwarded: None,
             _active: state.telemetry.request_started(),
             record: RequestRecord {
@@ -96,6 +100,21 @@ impl Exchange {
         self.record.reason = reason.as_str();
     }
 
+    /// Notes that the answer comes from the flight with this head.
+    pub(crate) fn aboard(&mut self, head: &Arc<Head>) {
+        self.record.stored = true;
+        self.flight = head.is_observed().then(|| Arc::clone(head));
+    }
+
+    /// What the body of the flight has shown changes what is told about the request.
+    fn learn(&mut self) {
+        let epilogue = self.flight.as_ref().and_then(|head| head.epilogue());
+        if let Some(reason) = epilogue.and_then(|epilogue| epilogue.refused) {
+            self.record.stored = false;
+            self.record.reason = reason.as_str();
+        }
+    }
+
     /// The `Cache-Status` of a forwarded request; none before it was looked up.
     pub(crate) fn forwarded(&self, status: Option<StatusCode>, outcome: Outcome) -> Option<HeaderValue> {
         let collapsed = self.record.cache == CacheResult::Collapsed;
@@ -139,6 +158,7 @@ impl Drop for Exchange {
             self.record.bytes_in = received.load(Ordering::Relaxed);
         }
         self.record.aborted = !self.complete;
+        self.learn();
         let metrics = self.route.as_ref().map(|route| &*route.metrics);
         self.worker.state.telemetry.record(metrics, &self.record);
     }

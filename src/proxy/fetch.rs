@@ -249,7 +249,7 @@ async fn follow(
 }
 
 fn from_flight(exchange: &mut Exchange, request: &Inbound, head: &Arc<Head>, follower: Follower) -> Answer {
-    exchange.record.stored = true;
+    exchange.aboard(head);
     let value = exchange.forwarded(Some(head.status), Outcome::Stored);
     let headers = head.headers.clone();
     let now = exchange.worker.state.clock.now();

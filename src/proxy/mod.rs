@@ -19,6 +19,8 @@ mod interim;
 pub mod listener;
 mod pass;
 mod progress;
+mod relay;
+mod replay;
 mod serve;
 pub mod sweep;
 pub mod tls;

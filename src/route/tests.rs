@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use regex::Regex;
 
 use super::*;
-use crate::config::model::{HeaderRules, Timeouts};
+use crate::config::model::{HeaderRules, StreamRules, Timeouts};
 
 #[derive(Clone, Debug)]
 struct Given {
@@ -74,6 +74,7 @@ impl Given {
                 total: second,
             },
             cache: None,
+            stream: StreamRules::default(),
             headers: HeaderRules::default(),
             openai_errors: false,
         })

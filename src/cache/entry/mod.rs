@@ -22,6 +22,7 @@ pub use self::block::Tags;
 use self::block::{Frames, HeaderLines, framed_len, put_frame};
 use super::life::Life;
 use super::purge::Purged;
+use super::stream;
 use super::vary::Nominated;
 use crate::clock::Timestamp;
 
@@ -52,6 +53,8 @@ pub struct NewEntry<'a> {
     pub status: StatusCode,
     /// Headers to be stored.
     pub headers: &'a HeaderMap,
+    /// What is known of the body beside it.
+    pub notes: Notes<'a>,
     /// The body in pieces.
     pub body: &'a [Bytes],
     /// How long it may be used.
@@ -64,13 +67,35 @@ pub struct NewEntry<'a> {
     pub stored_at: Timestamp,
 }
 
+/// What is known of a body beside it. Most bodies have none, which takes no room.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Notes<'a> {
+    /// The pace of an event stream, as [`Recorder::encode`](super::stream::Recorder::encode) wrote it; empty for none.
+    pub pace: &'a [u8],
+}
+
+impl Notes<'_> {
+    fn is_empty(&self) -> bool {
+        self.pace.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        if self.is_empty() {
+            0
+        } else {
+            framed_len(self.pace.len())
+        }
+    }
+}
+
 /// A stored response. Immutable but for its hit counter and what is known of purges.
 pub struct Entry {
-    /// Full key, label, framed tags, framed header names and values, body.
+    /// Full key, label, framed tags, framed header names and values, framed notes, body.
     bytes: Bytes,
     label_at: usize,
     tags_at: usize,
     headers_at: usize,
+    notes_at: usize,
     body_at: usize,
     /// Distinct header names.
     header_names: usize,
@@ -79,6 +104,7 @@ pub struct Entry {
     tenant: Option<[u8; 32]>,
     status: StatusCode,
     public: bool,
+    event_stream: bool,
     life: Life,
     position: u64,
     stored_at: Timestamp,
@@ -97,7 +123,8 @@ impl Entry {
         let header_bytes = |(name, value): (&HeaderName, &HeaderValue)| {
             framed_len(name.as_str().len()) + framed_len(value.len())
         };
-        let body_at = headers_at + new.headers.iter().map(header_bytes).sum::<usize>();
+        let notes_at = headers_at + new.headers.iter().map(header_bytes).sum::<usize>();
+        let body_at = notes_at + new.notes.len();
         let len = body_at + new.body.iter().map(Bytes::len).sum::<usize>();
 
         let mut bytes = Vec::with_capacity(len);
@@ -110,6 +137,9 @@ impl Entry {
             put_frame(&mut bytes, name.as_str().as_bytes());
             put_frame(&mut bytes, value.as_bytes());
         }
+        if !new.notes.is_empty() {
+            put_frame(&mut bytes, new.notes.pace);
+        }
         for piece in new.body {
             bytes.extend_from_slice(piece);
         }
@@ -120,6 +150,7 @@ impl Entry {
             label_at,
             tags_at,
             headers_at,
+            notes_at,
             body_at,
             header_names: new.headers.keys_len(),
             nominated: new.nominated,
@@ -127,6 +158,7 @@ impl Entry {
             tenant: new.tenant,
             status: new.status,
             public: new.public,
+            event_stream: stream::is_event_stream(new.headers),
             life: new.life,
             position: new.position,
             stored_at: new.stored_at,
@@ -155,6 +187,7 @@ impl Entry {
             nominated: self.nominated.clone(),
             status: self.status,
             headers,
+            notes: Notes { pace: self.pace() },
             body: &[self.body()],
             life,
             position,
@@ -212,6 +245,25 @@ impl Entry {
     /// The body: a slice of the entry, not a copy.
     pub fn body(&self) -> Bytes {
         self.bytes.slice(self.body_at..)
+    }
+
+    /// Whether it is an event stream.
+    pub fn is_event_stream(&self) -> bool {
+        self.event_stream
+    }
+
+    /// The pace of an event stream; empty when it is not known.
+    pub fn pace(&self) -> &[u8] {
+        let mut notes = Frames(self.part(self.notes_at, self.body_at));
+        notes.next().unwrap_or_default()
+    }
+
+    /// The same as a slice of the entry that outlives the reference.
+    pub fn shared_pace(&self) -> Bytes {
+        match self.pace() {
+            [] => Bytes::new(),
+            pace => self.bytes.slice_ref(pace),
+        }
     }
 
     /// Bytes of the body.
@@ -305,7 +357,7 @@ impl Entry {
     }
 
     fn header_lines(&self) -> HeaderLines<'_> {
-        HeaderLines(Frames(self.part(self.headers_at, self.body_at)))
+        HeaderLines(Frames(self.part(self.headers_at, self.notes_at)))
     }
 
     fn part(&self, from: usize, to: usize) -> &[u8] {

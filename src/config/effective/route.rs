@@ -16,6 +16,7 @@ pub(in crate::config) fn fingerprint(route: &Route) -> [u8; 16] {
         "match": matcher(&route.matcher),
         "upstream": text(&route.upstream),
         "cache": route_cache(route.cache.as_ref()),
+        "terminal": route.stream.terminal.as_ref().map(terminal),
     });
     let mut fingerprint = [0; 16];
     let mut reader = blake3::Hasher::new()
@@ -56,12 +57,31 @@ pub(super) fn route(route: &Route) -> Value {
         "upstream": text(&route.upstream),
         "timeouts": timeouts(&route.timeouts),
         "cache": route_cache(route.cache.as_ref()),
+        "stream": stream(&route.stream),
         "usage": if route.openai_errors { "openai" } else { "off" },
         "headers": {
             "request": {"set": headers(&rules.request_set), "remove": words(&rules.request_remove)},
             "response": {"set": headers(&rules.response_set), "remove": words(&rules.response_remove)},
         },
     })
+}
+
+fn stream(rules: &StreamRules) -> Value {
+    let mut shown = json!({
+        "replay": match rules.replay {
+            Replay::Instant => "instant",
+            Replay::Recorded => "recorded",
+        },
+    });
+    put(&mut shown, "terminal", rules.terminal.as_ref().map(terminal));
+    shown
+}
+
+fn terminal(terminal: &Terminal) -> Value {
+    match terminal {
+        Terminal::Data(value) => text(&format!("data: {value}")),
+        Terminal::Event(value) => text(&format!("event: {value}")),
+    }
 }
 
 fn matcher(matcher: &Matcher) -> Value {

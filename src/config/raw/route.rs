@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{RouteCache, Timeouts};
-use crate::config::model::HostPattern;
+use crate::config::model::{HostPattern, Terminal};
 use crate::config::scalar::{Later, Map, Text, Whole};
 use crate::config::units::{Frequency, Positive};
 use crate::config::values::{NameText, PathText, Plain, Pointer, RegexText, TemplateText};
@@ -121,8 +121,12 @@ pub struct RateLimit {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stream {
-    /// At what pace.
-    pub replay: Option<Later<Replay>>,
+    /// The pace at which a stored stream is sent.
+    #[schemars(extend("default" = "instant"))]
+    pub replay: Option<Replay>,
+    /// The event that ends a whole stream: `data: TEXT` or `event: NAME`. A stream that ends without it is not stored.
+    /// Absent: `data: [DONE]`, or an event `message_stop` or `response.completed`.
+    pub terminal: Option<Text<Terminal>>,
 }
 
 /// The pace of a stream from the cache.
@@ -132,7 +136,7 @@ pub struct Stream {
 pub enum Replay {
     /// At once.
     Instant,
-    /// As it was.
+    /// As it came from the origin.
     Recorded,
 }
 

@@ -8,7 +8,7 @@ use http::header::{
 
 use super::{Cx, ambiguity, route_cache, upstream};
 use crate::config::effective;
-use crate::config::model::{Cache, HeaderRules, Matcher, PathPattern, Route, Upstream};
+use crate::config::model::{Cache, HeaderRules, Matcher, PathPattern, Replay, Route, StreamRules, Upstream};
 use crate::config::raw;
 use crate::config::scalar::Text;
 use crate::config::suggest;
@@ -87,11 +87,22 @@ fn route(
         upstream: Arc::clone(&upstream.name),
         timeouts: upstream::timeouts(raw.timeouts.map(Into::into), upstream.timeouts),
         cache: rules,
+        stream: stream(raw.stream.unwrap_or_default()),
         headers,
         openai_errors,
     };
     route.fingerprint = effective::fingerprint(&route);
     Some(route)
+}
+
+fn stream(raw: raw::Stream) -> StreamRules {
+    StreamRules {
+        replay: match raw.replay {
+            None | Some(raw::Replay::Instant) => Replay::Instant,
+            Some(raw::Replay::Recorded) => Replay::Recorded,
+        },
+        terminal: raw.terminal.map(|terminal| terminal.0),
+    }
 }
 
 fn check_reference(cx: &mut Cx<'_>, at: &At<'_>, name: &NameText) {

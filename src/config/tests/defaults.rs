@@ -51,7 +51,7 @@ upstreams:
   hub: {endpoints: [{address: 'hub:80'}], health: {active: {http: {path: /}}}, balance: ketama}
   plain: {endpoints: [{address: 'hub:80'}]}
 cache: {levels: [memory: {}]}
-routes: [{name: r, upstream: plain, cache: {vary: {query: {}, body: {json: {}}}, tags: {}, heuristic: {}}}]
+routes: [{name: r, upstream: plain, cache: {vary: {query: {}, body: {json: {}}}, tags: {}, heuristic: {}}, stream: {}}]
 telemetry: {otlp: {endpoint: 'http://c:1', keep: {}}, access_log: {}, mask: {}}
 ";
     let shown = effective(&config(text));

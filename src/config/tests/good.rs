@@ -72,6 +72,7 @@ routes:
       min_uses: 1
       max_object: 1MiB
       sensitive: false
+    stream: {replay: recorded, terminal: "event: done"}
     usage: openai
     headers: {request: {set: {x-a: "$$${PORT}"}, remove: [x-b]}, response: {set: {x-c: d}, remove: [x-powered-by]}}
   - {name: model, match: {path_template: "/v1/models/{id}/x"}, upstream: hub, cache: {ttl: 60s, share: principal}}
@@ -135,6 +136,13 @@ fn everything_that_is_written_arrives() {
     assert_eq!(chat.timeouts.connect, Duration::from_secs(2), "the upstream's");
     assert_eq!(chat.headers.request_set[0].1, "$8081");
     assert!(chat.openai_errors);
+    assert_eq!(
+        chat.stream,
+        StreamRules {
+            replay: Replay::Recorded,
+            terminal: Some(Terminal::Event("done".to_owned())),
+        }
+    );
     let rules = chat.cache.as_ref().unwrap();
     assert_eq!(rules.share, Share::Tenant("x-tenant".parse().unwrap()));
     assert_eq!(rules.body_max(), Some(64 << 10));
@@ -193,6 +201,7 @@ fn the_fingerprint_follows_what_decides_a_stored_response() {
     for same in [
         "upstream: hub\ncache: {mode: 'on'}",
         "upstream: hub\ncache: {}\ntimeouts: {total: 5s}",
+        "upstream: hub\ncache: {}\nstream: {replay: recorded}",
         "upstream: hub\ncache: {}\nheaders: {response: {set: {x-a: b}}}",
     ] {
         assert_eq!(fingerprint(same), base, "{same}");
@@ -201,6 +210,7 @@ fn the_fingerprint_follows_what_decides_a_stored_response() {
         "upstream: hub\ncache: {ttl: 5s}",
         "upstream: hub\ncache: {vary: {headers: [accept]}}",
         "upstream: hub\ncache: {}\nmatch: {path: /x}",
+        "upstream: hub\ncache: {}\nstream: {terminal: 'data: END'}",
     ] {
         assert_ne!(fingerprint(other), base, "{other}");
     }

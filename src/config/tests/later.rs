@@ -50,7 +50,6 @@ const LATER_IN_A_ROUTE: &[(&str, &str)] = &[
         "rate_limit: {per: principal, rate: 20/s, burst: 40}",
         "6:5 rate_limit",
     ),
-    ("stream: {replay: instant}", "6:22 stream.replay"),
     ("usage: anthropic", "6:12 usage"),
     ("usage: {json: {total: /usage/total}}", "6:13 usage.json"),
 ];
