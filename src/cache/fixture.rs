@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::config::{
     HeaderRules, LastReaderGone, Matcher, PathPattern, QueryRule, Route, RouteCache, Share, StreamRules,
-    Timeouts, Ttl, VaryRules,
+    Timeouts, Ttl, Usage, VaryRules,
 };
 
 /// Header fields in order; a name may repeat.
@@ -75,6 +75,6 @@ pub(super) fn route(rules: RouteCache) -> Route {
         cache: Some(rules),
         stream: StreamRules::default(),
         headers: HeaderRules::default(),
-        openai_errors: false,
+        usage: Usage::Off,
     }
 }

@@ -15,6 +15,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use regex::Regex;
 
+use super::prices::Prices;
 use super::secret::Secret;
 
 /// A name given in the configuration; cheap to clone.
@@ -35,6 +36,8 @@ pub struct Config {
     pub cache: Cache,
     /// Routes in the order of the file.
     pub routes: Vec<Arc<Route>>,
+    /// What tokens cost.
+    pub prices: Prices,
     /// Traces and logs.
     pub telemetry: Telemetry,
     /// First 16 hex digits of the BLAKE3 digest of the effective configuration.
@@ -309,8 +312,8 @@ pub struct Route {
     pub stream: StreamRules,
     /// Header changes.
     pub headers: HeaderRules,
-    /// Whether errors made here take OpenAI's shape (`usage: openai`).
-    pub openai_errors: bool,
+    /// The API whose conventions it follows.
+    pub usage: Usage,
 }
 
 /// Which requests belong to a route. Every part given must match.
@@ -479,6 +482,33 @@ pub enum LastReaderGone {
     Cancel,
     /// It goes on and is stored.
     Finish,
+}
+
+/// The API whose conventions a route follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Usage {
+    /// None; tokens are not counted.
+    #[default]
+    Off,
+    /// OpenAI's; errors made here take its shape.
+    Openai,
+    /// Anthropic's.
+    Anthropic,
+    /// Another.
+    Json(UsagePointers),
+}
+
+/// JSON pointers to what an answer says about its tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsagePointers {
+    /// To the tokens of the prompt, the cached part included.
+    pub input: Option<String>,
+    /// To the tokens of the answer.
+    pub output: Option<String>,
+    /// To the tokens of the prompt that the provider had cached.
+    pub cached_input: Option<String>,
+    /// To the name of the model.
+    pub model: String,
 }
 
 /// Event streams of a route.

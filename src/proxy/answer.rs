@@ -9,6 +9,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::headers;
 use crate::cache::status::Outcome;
+use crate::config::Usage;
 
 /// A response before the last touches.
 pub(crate) struct Answer {
@@ -48,7 +49,7 @@ impl Answer {
         let openai = exchange
             .route
             .as_ref()
-            .is_some_and(|route| route.config.openai_errors);
+            .is_some_and(|route| route.config.usage == Usage::Openai);
         let (head, body) = error.response(&exchange.record.trace, openai).into_parts();
         let answer = Self::new(head.status, head.headers, Source::Full(body));
         answer.cache_status(exchange.forwarded(None, Outcome::Passed))
@@ -76,6 +77,9 @@ pub(crate) fn respond(mut exchange: Box<Exchange>, answer: Answer) -> Response<B
     } else {
         source
     };
+    if let Source::Upstream(_) = &source {
+        exchange.observe(status, &fields);
+    }
     exchange.record.first_byte = Some(exchange.worker.state.clock.now());
     exchange.record.status = status.as_u16();
     let mut response = Response::new(Body::new(source, exchange));

@@ -198,7 +198,7 @@ impl Body {
 
     fn count(&mut self, data: &Bytes) {
         if let Some(exchange) = &mut self.exchange {
-            exchange.record.bytes_out += data.len() as u64;
+            exchange.sent(data);
         }
     }
 

@@ -165,7 +165,7 @@ impl Fill {
         }
         match self.may_store(head.status, &head.headers, times) {
             Ok((stored, nominated)) => Next::Stream(Box::new(Arrival {
-                observer: Observer::of_fill(&self.route.config, &head.headers, times.received),
+                observer: Observer::of_fill(&self.route.config, head.status, &head.headers, times.received),
                 status: head.status,
                 headers: head.headers,
                 body,

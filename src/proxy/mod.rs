@@ -24,6 +24,7 @@ mod replay;
 mod serve;
 pub mod sweep;
 pub mod tls;
+mod tokens;
 mod tracked;
 mod upgrade;
 pub mod wire;

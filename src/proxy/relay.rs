@@ -6,13 +6,16 @@ use http_body_util::BodyExt;
 
 use super::error::ProxyError;
 use super::fill::Fill;
+use super::tokens;
 use crate::cache::age::Times;
 use crate::cache::engine;
 use crate::cache::entry::Notes;
 use crate::cache::flight::{Epilogue, FlightError, Head, Leader};
 use crate::cache::observer::{Observed, Observer};
 use crate::cache::policy::Stored;
+use crate::cache::usage::Usage;
 use crate::cache::vary::Nominated;
+use crate::telemetry::usage::TokenSource;
 use crate::upstream::UpstreamBody;
 
 /// A storable response whose body is still to come.
@@ -51,8 +54,10 @@ impl Fill {
         let end = self.relay(&leader, &mut arrival).await;
         let observed = arrival.observer.take().map(|observer| {
             let observed = observer.finish(matches!(end, End::Whole(_)));
+            self.count(observed.usage.as_ref());
             head.conclude(Epilogue {
                 refused: observed.refused,
+                usage: observed.usage.clone(),
             });
             observed
         });
@@ -99,19 +104,32 @@ impl Fill {
         }
     }
 
+    /// Counts what the origin has been paid for, whoever reads it.
+    fn count(&self, usage: Option<&Usage>) {
+        if let Some(usage) = usage {
+            let state = &self.worker.state;
+            let record = tokens::priced(&state.snapshot.load(), usage, TokenSource::Upstream);
+            state.telemetry.record_tokens(&self.route.metrics, &record);
+        }
+    }
+
     /// Stores a whole body, unless it showed that it must not be.
     fn keep(&self, arrival: Arrival, observed: Option<Observed>, chunks: &[Bytes]) {
         let observed = observed.unwrap_or_default();
         if observed.refused.is_some() {
             return;
         }
+        let usage = observed.usage.as_ref().map(Usage::encode).unwrap_or_default();
         let fill = engine::Fill {
             route: &self.route.config,
             key: &self.keyed.key,
             tenant: self.keyed.tenant,
             status: arrival.status,
             headers: &arrival.headers,
-            notes: Notes { pace: &observed.pace },
+            notes: Notes {
+                pace: &observed.pace,
+                usage: &usage,
+            },
             nominated: arrival.nominated,
             stored: &arrival.stored,
             position: self.position,

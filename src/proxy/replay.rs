@@ -104,7 +104,7 @@ mod tests {
             nominated: Default::default(),
             status: StatusCode::OK,
             headers: &HeaderMap::new(),
-            notes: Notes { pace },
+            notes: Notes { pace, usage: &[] },
             body: &[Bytes::copy_from_slice(body)],
             life: Life {
                 generated_at: BEGAN,

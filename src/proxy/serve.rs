@@ -52,7 +52,8 @@ pub(crate) fn stale_if_error(exchange: &mut Exchange, request: &Inbound, entry: 
     let value = exchange.forwarded(None, Outcome::StaleOnError);
     exchange.record.cache = CacheResult::Stale;
     exchange.record.reason = "stale-if-error";
-    stored(exchange, request, entry, exchange.worker.state.clock.now()).cache_status(value)
+    let now = exchange.worker.state.clock.now();
+    stored(exchange, request, entry, now).cache_status(value)
 }
 
 /// Answers from an entry that the origin has just confirmed.
@@ -61,11 +62,13 @@ pub(crate) fn revalidated(exchange: &mut Exchange, request: &Inbound, entry: &Ar
     exchange.record.reason = "revalidated";
     exchange.record.stored = true;
     let value = exchange.forwarded(Some(StatusCode::NOT_MODIFIED), Outcome::Stored);
-    stored(exchange, request, entry, exchange.worker.state.clock.now()).cache_status(value)
+    let now = exchange.worker.state.clock.now();
+    stored(exchange, request, entry, now).cache_status(value)
 }
 
-fn stored(exchange: &Exchange, request: &Inbound, entry: &Entry, now: Timestamp) -> Answer {
+fn stored(exchange: &mut Exchange, request: &Inbound, entry: &Entry, now: Timestamp) -> Answer {
     entry.count_hit();
+    exchange.saved(entry);
     let mut headers = entry.headers();
     headers.insert(AGE, HeaderValue::from(entry.life().age(now).as_secs()));
     shape(exchange, request, entry, headers)

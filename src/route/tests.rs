@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use regex::Regex;
 
 use super::*;
-use crate::config::model::{HeaderRules, StreamRules, Timeouts};
+use crate::config::model::{HeaderRules, StreamRules, Timeouts, Usage};
 
 #[derive(Clone, Debug)]
 struct Given {
@@ -76,7 +76,7 @@ impl Given {
             cache: None,
             stream: StreamRules::default(),
             headers: HeaderRules::default(),
-            openai_errors: false,
+            usage: Usage::Off,
         })
     }
 }

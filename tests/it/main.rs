@@ -24,6 +24,7 @@ mod purge;
 mod races;
 mod reload;
 mod streaming;
+mod tokens;
 mod tracing;
 mod validate;
 

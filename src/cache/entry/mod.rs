@@ -4,6 +4,7 @@
 //! the response was read into are larger than the response and would stay alive with any slice of them.
 
 mod block;
+mod notes;
 #[cfg(test)]
 pub(super) mod sample;
 #[cfg(test)]
@@ -20,9 +21,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 pub use self::block::Tags;
 use self::block::{Frames, HeaderLines, framed_len, put_frame};
+pub use self::notes::Notes;
 use super::life::Life;
 use super::purge::Purged;
 use super::stream;
+use super::usage::Usage;
 use super::vary::Nominated;
 use crate::clock::Timestamp;
 
@@ -65,27 +68,6 @@ pub struct NewEntry<'a> {
     pub public: bool,
     /// When it was made.
     pub stored_at: Timestamp,
-}
-
-/// What is known of a body beside it. Most bodies have none, which takes no room.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Notes<'a> {
-    /// The pace of an event stream, as [`Recorder::encode`](super::stream::Recorder::encode) wrote it; empty for none.
-    pub pace: &'a [u8],
-}
-
-impl Notes<'_> {
-    fn is_empty(&self) -> bool {
-        self.pace.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        if self.is_empty() {
-            0
-        } else {
-            framed_len(self.pace.len())
-        }
-    }
 }
 
 /// A stored response. Immutable but for its hit counter and what is known of purges.
@@ -137,9 +119,7 @@ impl Entry {
             put_frame(&mut bytes, name.as_str().as_bytes());
             put_frame(&mut bytes, value.as_bytes());
         }
-        if !new.notes.is_empty() {
-            put_frame(&mut bytes, new.notes.pace);
-        }
+        new.notes.write(&mut bytes);
         for piece in new.body {
             bytes.extend_from_slice(piece);
         }
@@ -187,7 +167,7 @@ impl Entry {
             nominated: self.nominated.clone(),
             status: self.status,
             headers,
-            notes: Notes { pace: self.pace() },
+            notes: self.notes(),
             body: &[self.body()],
             life,
             position,
@@ -254,8 +234,19 @@ impl Entry {
 
     /// The pace of an event stream; empty when it is not known.
     pub fn pace(&self) -> &[u8] {
-        let mut notes = Frames(self.part(self.notes_at, self.body_at));
-        notes.next().unwrap_or_default()
+        self.notes().pace
+    }
+
+    /// What it says about its tokens.
+    pub fn usage(&self) -> Option<Usage> {
+        match self.notes().usage {
+            [] => None,
+            usage => Usage::decode(usage),
+        }
+    }
+
+    fn notes(&self) -> Notes<'_> {
+        Notes::read(self.part(self.notes_at, self.body_at))
     }
 
     /// The same as a slice of the entry that outlives the reference.

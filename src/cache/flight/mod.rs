@@ -32,6 +32,7 @@ pub use self::reader::{Boarded, FlightReader, Follower};
 use self::shared::Flight;
 use super::digest::KeyDigest;
 use super::digest_hash::DigestHash;
+use super::usage::Usage;
 use super::vary::Nominated;
 use super::verdict::RefuseReason;
 use crate::clock::Timestamp;
@@ -98,6 +99,8 @@ pub struct Head {
 pub struct Epilogue {
     /// Why it is not stored after all.
     pub refused: Option<RefuseReason>,
+    /// What it says about its tokens.
+    pub usage: Option<Usage>,
 }
 
 impl Head {

@@ -58,12 +58,30 @@ pub(super) fn route(route: &Route) -> Value {
         "timeouts": timeouts(&route.timeouts),
         "cache": route_cache(route.cache.as_ref()),
         "stream": stream(&route.stream),
-        "usage": if route.openai_errors { "openai" } else { "off" },
+        "usage": usage(&route.usage),
         "headers": {
             "request": {"set": headers(&rules.request_set), "remove": words(&rules.request_remove)},
             "response": {"set": headers(&rules.response_set), "remove": words(&rules.response_remove)},
         },
     })
+}
+
+fn usage(usage: &Usage) -> Value {
+    let pointers = match usage {
+        Usage::Off => return json!("off"),
+        Usage::Openai => return json!("openai"),
+        Usage::Anthropic => return json!("anthropic"),
+        Usage::Json(pointers) => pointers,
+    };
+    let mut shown = json!({"model": text(&pointers.model)});
+    put(&mut shown, "input", pointers.input.as_deref().map(text));
+    put(&mut shown, "output", pointers.output.as_deref().map(text));
+    put(
+        &mut shown,
+        "cached_input",
+        pointers.cached_input.as_deref().map(text),
+    );
+    json!({"json": shown})
 }
 
 fn stream(rules: &StreamRules) -> Value {

@@ -6,11 +6,11 @@ use http::{HeaderName, HeaderValue, Method};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{RouteCache, Timeouts};
+use super::{RouteCache, Timeouts, Usage};
 use crate::config::model::{HostPattern, Terminal};
 use crate::config::scalar::{Later, Map, Text, Whole};
 use crate::config::units::{Frequency, Positive};
-use crate::config::values::{NameText, PathText, Plain, Pointer, RegexText, TemplateText};
+use crate::config::values::{NameText, PathText, Plain, RegexText, TemplateText};
 
 /// Which requests go where, and how they are cached.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -35,8 +35,7 @@ pub struct Route {
     pub cache: Option<RouteCache>,
     /// Event streams from the cache.
     pub stream: Option<Stream>,
-    /// API whose conventions the route follows. With `openai`, errors made here take OpenAI's shape; tokens are
-    /// not counted yet.
+    /// API whose conventions the route follows: where answers say how many tokens they took, for the metrics.
     #[schemars(extend("default" = "off"))]
     pub usage: Option<Usage>,
     /// Header changes.
@@ -138,21 +137,6 @@ pub enum Replay {
     Instant,
     /// As it came from the origin.
     Recorded,
-}
-
-/// The API whose conventions a route follows.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum Usage {
-    /// None.
-    Off,
-    /// OpenAI's.
-    Openai,
-    /// Not available yet: Anthropic's.
-    Anthropic,
-    /// Not available yet: token counts at these JSON pointers.
-    Json(Later<Map<String, Text<Pointer>>>),
 }
 
 /// Header changes.

@@ -6,7 +6,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
-use super::{Cx, ambiguity, route_cache, upstream};
+use super::{Cx, ambiguity, route_cache, upstream, usage};
 use crate::config::effective;
 use crate::config::model::{Cache, HeaderRules, Matcher, PathPattern, Replay, Route, StreamRules, Upstream};
 use crate::config::raw;
@@ -68,14 +68,7 @@ fn route(
         None => None,
     };
     let headers = header_rules(cx, &at.key("headers"), raw.headers.unwrap_or_default());
-    let openai_errors = match raw.usage {
-        None | Some(raw::Usage::Off) => false,
-        Some(raw::Usage::Openai) => true,
-        Some(raw::Usage::Anthropic | raw::Usage::Json(_)) => {
-            cx.later(&at.key("usage"));
-            false
-        }
-    };
+    let usage = usage::route(cx, &at.key("usage"), raw.usage);
     let upstream_name = upstream_name?;
     let upstream = upstreams
         .iter()
@@ -89,7 +82,7 @@ fn route(
         cache: rules,
         stream: stream(raw.stream.unwrap_or_default()),
         headers,
-        openai_errors,
+        usage,
     };
     route.fingerprint = effective::fingerprint(&route);
     Some(route)

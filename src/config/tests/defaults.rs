@@ -52,6 +52,7 @@ upstreams:
   plain: {endpoints: [{address: 'hub:80'}]}
 cache: {levels: [memory: {}]}
 routes: [{name: r, upstream: plain, cache: {vary: {query: {}, body: {json: {}}}, tags: {}, heuristic: {}}, stream: {}}]
+usage: {prices: {m: {input: 1}}}
 telemetry: {otlp: {endpoint: 'http://c:1', keep: {}}, access_log: {}, mask: {}}
 ";
     let shown = effective(&config(text));

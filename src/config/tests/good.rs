@@ -75,9 +75,11 @@ routes:
     stream: {replay: recorded, terminal: "event: done"}
     usage: openai
     headers: {request: {set: {x-a: "$$${PORT}"}, remove: [x-b]}, response: {set: {x-c: d}, remove: [x-powered-by]}}
-  - {name: model, match: {path_template: "/v1/models/{id}/x"}, upstream: hub, cache: {ttl: 60s, share: principal}}
-  - {name: rx, match: {path_regex: "/a/[0-9]+$|/b"}, upstream: hub, cache: {mode: read_only, share: all}}
+  - {name: model, match: {path_template: "/v1/models/{id}/x"}, upstream: hub, cache: {ttl: 60s, share: principal}, usage: anthropic}
+  - {name: rx, match: {path_regex: "/a/[0-9]+$|/b"}, upstream: hub, cache: {mode: read_only, share: all},
+     usage: {json: {input: /usage/in, cached_input: /usage/cached}}}
   - {name: rest, upstream: other, cache: {mode: off}}
+usage: {prices: {gpt-4o: {input: 2.50, output: 10, cached_input: 1.25}, embed: {input: 0.02}}}
 telemetry:
   otlp: {endpoint: "http://collector:4317", protocol: http/protobuf, sample: 0.25, keep: {errors: false, slower_than: 2s}}
   access_log: {enabled: true, format: json, sample: 50%}
@@ -135,7 +137,22 @@ fn everything_that_is_written_arrives() {
     assert_eq!(chat.timeouts.first_byte, Duration::from_secs(60));
     assert_eq!(chat.timeouts.connect, Duration::from_secs(2), "the upstream's");
     assert_eq!(chat.headers.request_set[0].1, "$8081");
-    assert!(chat.openai_errors);
+    assert_eq!(chat.usage, Usage::Openai);
+    assert_eq!(config.routes[1].usage, Usage::Anthropic);
+    let pointers = UsagePointers {
+        input: Some("/usage/in".to_owned()),
+        output: None,
+        cached_input: Some("/usage/cached".to_owned()),
+        model: "/model".to_owned(),
+    };
+    assert_eq!(config.routes[2].usage, Usage::Json(pointers));
+    let price = |input, output, cached_input| Price {
+        input,
+        output,
+        cached_input,
+    };
+    assert_eq!(config.prices.of("gpt-4o"), Some(&price(2.5, 10.0, 1.25)));
+    assert_eq!(config.prices.of("embed"), Some(&price(0.02, 0.0, 0.02)));
     assert_eq!(
         chat.stream,
         StreamRules {

@@ -50,8 +50,6 @@ const LATER_IN_A_ROUTE: &[(&str, &str)] = &[
         "rate_limit: {per: principal, rate: 20/s, burst: 40}",
         "6:5 rate_limit",
     ),
-    ("usage: anthropic", "6:12 usage"),
-    ("usage: {json: {total: /usage/total}}", "6:13 usage.json"),
 ];
 
 /// Contents of an upstream, and where it is refused.
@@ -93,7 +91,6 @@ const LATER_AT_THE_TOP: &[(&str, &str)] = &[
         "cache: {warm: [{name: top, at: start, top_keys: 500}]}",
         "5:9 cache.warm",
     ),
-    ("usage: {prices: {gpt-4o: {input: 2.5}}}", "5:9 usage.prices"),
     (
         "telemetry: {otlp: {endpoint: 'http://c:1', genai: true}}",
         "5:51 telemetry.otlp.genai",
