@@ -44,6 +44,7 @@ pub(super) fn rules() -> RouteCache {
             body: None,
         },
         share: Share::Safe,
+        nondeterministic: true,
         static_tags: Vec::new(),
         tag_headers: Vec::new(),
         collapse: true,

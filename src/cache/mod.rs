@@ -23,6 +23,7 @@ pub mod life;
 mod list;
 pub mod memory;
 pub mod negative;
+pub mod nondeterminism;
 mod number;
 pub mod observer;
 pub mod partition;

@@ -27,6 +27,14 @@ pub enum BypassReason {
     LockTimeout,
     /// There is no level to keep entries in.
     NoLevel,
+    /// The request asks the provider to keep the answer (`store: true`).
+    Store,
+    /// The request continues an answer that the provider keeps (`previous_response_id`).
+    PreviousResponse,
+    /// The request belongs to a conversation that the provider keeps (`conversation`).
+    Conversation,
+    /// The request asks for another answer each time (`temperature` above 0), and the route does not cache those.
+    Temperature,
 }
 
 impl BypassReason {
@@ -45,6 +53,10 @@ impl BypassReason {
             Self::NoTenant => "no-tenant",
             Self::LockTimeout => "lock-timeout",
             Self::NoLevel => "no-level",
+            Self::Store => "store",
+            Self::PreviousResponse => "previous-response",
+            Self::Conversation => "conversation",
+            Self::Temperature => "temperature",
         }
     }
 }

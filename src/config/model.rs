@@ -381,6 +381,8 @@ pub struct RouteCache {
     pub vary: VaryRules,
     /// Who may be given an entry.
     pub share: Share,
+    /// Whether requests with `temperature` above 0 are cached.
+    pub nondeterministic: bool,
     /// Tags of every entry of this route.
     pub static_tags: Vec<Arc<str>>,
     /// Response headers that carry tags.

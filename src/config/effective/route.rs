@@ -129,6 +129,7 @@ fn route_cache(rules: Option<&RouteCache>) -> Value {
         "methods": words(&rules.methods),
         "vary": vary(&rules.vary),
         "tags": {"header": words(&rules.tag_headers), "static": words(&rules.static_tags)},
+        "nondeterministic": if rules.nondeterministic { "allow" } else { "bypass" },
         "collapse": rules.collapse,
         "on_last_reader_gone": match rules.on_last_reader_gone {
             LastReaderGone::Cancel => "cancel",

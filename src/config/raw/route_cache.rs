@@ -42,8 +42,9 @@ pub struct RouteCache {
     /// everyone, if that carried none or the response is explicitly public. `principal`: always the former;
     /// `all`: everyone; `tenant: {header: x-tenant}`: everyone with the same value of that header.
     pub share: Option<ShareChoice>,
-    /// Whether requests with `temperature` above 0 are cached.
-    pub nondeterministic: Option<Later<Nondeterministic>>,
+    /// Whether requests whose JSON body has a `temperature` above 0 are cached.
+    #[schemars(extend("default" = "allow"))]
+    pub nondeterministic: Option<Nondeterministic>,
     /// Tags by which entries can be purged.
     pub tags: Option<Tags>,
     /// One fill at a time per key; other requests for it wait and stream along.

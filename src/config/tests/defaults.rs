@@ -26,7 +26,12 @@ fn defaults() {
     assert_eq!(config.upstreams["hub"].active_check, None);
     let rules = config.routes[0].cache.as_ref().unwrap();
     assert!(
-        rules.read && rules.write && rules.collapse && !rules.client_control && rules.vary.query.verbatim
+        rules.read
+            && rules.write
+            && rules.nondeterministic
+            && rules.collapse
+            && !rules.client_control
+            && rules.vary.query.verbatim
     );
     assert_eq!(
         (&rules.ttl, &rules.share, rules.max_object),

@@ -65,6 +65,7 @@ routes:
         headers: [accept-language]
         body: {json: {ignore: [/user, /metadata]}, max: 64KiB}
       share: {tenant: {header: x-tenant}}
+      nondeterministic: bypass
       tags: {header: [x-tags], static: ["chat:1"]}
       collapse: false
       on_last_reader_gone: finish
@@ -163,6 +164,7 @@ fn everything_that_is_written_arrives() {
     let rules = chat.cache.as_ref().unwrap();
     assert_eq!(rules.share, Share::Tenant("x-tenant".parse().unwrap()));
     assert_eq!(rules.body_max(), Some(64 << 10));
+    assert!(!rules.nondeterministic);
     assert!(!rules.vary.query.verbatim && rules.client_control && !rules.collapse);
     assert!(config.routes[1].cache.as_ref().unwrap().vary.query.verbatim);
     assert!(!config.routes[2].cache.as_ref().unwrap().write);

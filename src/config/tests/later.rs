@@ -44,7 +44,6 @@ const LATER_IN_A_ROUTE: &[(&str, &str)] = &[
     ("cache: {min_uses: 2}", "6:23 cache.min_uses"),
     ("cache: {sensitive: true}", "6:24 cache.sensitive"),
     ("cache: {refresh_ahead: {beta: 1.0}}", "6:13 cache.refresh_ahead"),
-    ("cache: {nondeterministic: allow}", "6:31 cache.nondeterministic"),
     ("priority: batch", "6:15 priority"),
     (
         "rate_limit: {per: principal, rate: 20/s, burst: 40}",
