@@ -65,6 +65,10 @@ pub(crate) fn respond(mut exchange: Box<Exchange>, answer: Answer) -> Response<B
         cache_status,
         extensions,
     } = answer;
+    // As the upstream describes it, before the route's own changes.
+    if let Source::Upstream(_) = &source {
+        exchange.observe(status, &fields);
+    }
     if let Some(route) = &exchange.route {
         let rules = &route.config.headers;
         headers::apply(&mut fields, &rules.response_set, &rules.response_remove);
@@ -77,9 +81,6 @@ pub(crate) fn respond(mut exchange: Box<Exchange>, answer: Answer) -> Response<B
     } else {
         source
     };
-    if let Source::Upstream(_) = &source {
-        exchange.observe(status, &fields);
-    }
     exchange.record.first_byte = Some(exchange.worker.state.clock.now());
     exchange.record.status = status.as_u16();
     let mut response = Response::new(Body::new(source, exchange));

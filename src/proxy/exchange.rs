@@ -128,7 +128,8 @@ impl Exchange {
 
     /// Notes that the answer, with this head, comes straight from the upstream.
     pub(crate) fn observe(&mut self, status: StatusCode, headers: &HeaderMap) {
-        if let Some(route) = self.route.as_ref().filter(|_| self.counts_tokens()) {
+        let counts = self.record.method != Method::HEAD && self.counts_tokens();
+        if let Some(route) = self.route.as_ref().filter(|_| counts) {
             self.observer = Observer::of_pass(&route.config, status, headers);
         }
     }
