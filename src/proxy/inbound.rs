@@ -261,10 +261,12 @@ impl Inbound {
         let body = self.bounded(exchange, incoming);
         match Box::pin(buffer(body, rule.max)).await? {
             Buffered::Whole(bytes) => {
-                let digest =
-                    canonical::body_digest(self.head.headers.get(CONTENT_TYPE), &bytes, &rule.ignore);
+                let reading = canonical::read(self.head.headers.get(CONTENT_TYPE), &bytes, &rule.ignore);
                 self.body = Pending::Whole(bytes);
-                Ok(Ok(Some(digest)))
+                Ok(match reading.traits.bypass(rules.nondeterministic) {
+                    None => Ok(Some(reading.digest)),
+                    Some(reason) => Err(reason),
+                })
             }
             Buffered::Larger(prefix, rest) => {
                 self.body = Pending::Started(prefix, rest);

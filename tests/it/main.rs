@@ -13,6 +13,7 @@ mod cache_basics;
 mod clients;
 mod collapse;
 mod documents;
+mod event_streams;
 mod forwarding;
 mod harness;
 mod interim;
@@ -24,6 +25,7 @@ mod purge;
 mod races;
 mod reload;
 mod streaming;
+mod tokens;
 mod tracing;
 mod validate;
 
