@@ -20,7 +20,18 @@ pub(crate) struct Ended {
 
 /// The binary with nothing of this machine's settings.
 pub(super) fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+    plain(Command::new(env!("CARGO_BIN_EXE_outrigger")))
+}
+
+/// The same, with at most so many file descriptors.
+pub(super) fn command_with_descriptors(limit: u32) -> Command {
+    let mut shell = Command::new("sh");
+    let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_outrigger")]);
+    plain(shell)
+}
+
+fn plain(mut command: Command) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OUTRIGGER_")) {
         command.env_remove(name);
     }

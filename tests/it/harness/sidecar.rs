@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use outrigger::tasks::Tasks;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 
 use super::call::{Answer, Call};
 use super::config::ConfigText;
@@ -69,23 +69,29 @@ impl Sidecar {
         Self::start_text(&config.text()).await
     }
 
+    /// The same with at most so many file descriptors.
+    pub(crate) async fn start_with_descriptors(config: &ConfigText, limit: u32) -> Self {
+        let (directory, file) = prepare(&config.text());
+        Self::run(cli::command_with_descriptors(limit), directory, &file).await
+    }
+
     /// The same with a YAML text; `@DIR@` stands for the directory of the file.
     pub(crate) async fn start_text(yaml: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let config = directory.path().join("outrigger.yaml");
-        fs::create_dir(directory.path().join("state")).expect("a writable directory");
-        fs::write(&config, in_directory(yaml, directory.path())).expect("a writable directory");
+        let (directory, config) = prepare(yaml);
         Self::start_in(directory, &config).await
     }
 
     /// The same with a file that lies in `directory` already.
     pub(crate) async fn start_in(directory: TempDir, config: &Path) -> Self {
+        Self::run(cli::command(), directory, config).await
+    }
+
+    async fn run(mut command: Command, directory: TempDir, config: &Path) -> Self {
         for token in Token::ALL {
             let hash = hex::encode(digest(&SHA256, token.secret().as_bytes()));
             let file = directory.path().join(format!("{}.sha256", token.name()));
             fs::write(file, hash).expect("a writable directory");
         }
-        let mut command = cli::command();
         command.args(["run", "--log-format", "json", "-c"]).arg(config);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
@@ -243,6 +249,15 @@ impl Drop for Sidecar {
         }
         self.tasks.cancel();
     }
+}
+
+/// A directory with a configuration file and a place for the state.
+fn prepare(yaml: &str) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("outrigger.yaml");
+    fs::create_dir(directory.path().join("state")).expect("a writable directory");
+    fs::write(&config, in_directory(yaml, directory.path())).expect("a writable directory");
+    (directory, config)
 }
 
 fn in_directory(yaml: &str, directory: &Path) -> String {
