@@ -248,6 +248,7 @@ const LIFE: Life = Life {
     stale_if_disconnected: Duration::ZERO,
     must_revalidate: false,
     always_validate: false,
+    adapted: None,
 };
 
 fn request_headers() -> HeaderMap {

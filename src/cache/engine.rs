@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
+use super::adaptive::adapt;
 use super::control::RequestControl;
 use super::digest::KeyDigest;
 use super::entry::{Entry, NewEntry};
@@ -85,6 +86,8 @@ pub struct Fill<'a> {
     pub nominated: Nominated,
     /// What the policy allowed.
     pub stored: &'a Stored,
+    /// The stale entry in whose place it comes.
+    pub previous: Option<&'a Entry>,
     /// The purge log's position when the fill began.
     pub position: u64,
     /// When the fill began.
@@ -238,7 +241,9 @@ impl Cache {
             status: fill.status,
             headers: &headers,
             body,
-            life: fill.stored.life,
+            life: adapt(fill.stored, fill.previous, |old| {
+                old.status() == fill.status && old.has_body(body)
+            }),
             position: fill.position,
             public,
             stored_at: fill.began,
@@ -257,7 +262,8 @@ impl Cache {
         began: Timestamp,
     ) -> Arc<Entry> {
         let headers = fields::storable(headers, &stored.strip);
-        let entry = old.refreshed(&headers, stored.life, position, began);
+        let life = adapt(stored, Some(old), |_| true);
+        let entry = old.refreshed(&headers, life, position, began);
         if let Some(memory) = &self.memory {
             memory.put(self.home(key, old), Arc::clone(&entry));
         }

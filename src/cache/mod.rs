@@ -1,5 +1,6 @@
 //! The cache engine: policy, keys, entries, levels, flights and the purge log.
 
+mod adaptive;
 pub mod age;
 pub mod canonical;
 pub mod conditional;

@@ -399,6 +399,17 @@ pub enum Ttl {
     Fixed(Duration),
     /// By status; a status not listed follows the origin.
     ByStatus(BTreeMap<u16, Duration>),
+    /// By how often the answer changes.
+    Adaptive(Adaptive),
+}
+
+/// Bounds of a life that follows how often the answer changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adaptive {
+    /// The shortest life, and the first one; more than zero.
+    pub min: Duration,
+    /// The longest life; at least `min`.
+    pub max: Duration,
 }
 
 /// Heuristic freshness (RFC 9111, section 4.2.2).

@@ -308,6 +308,7 @@ impl Fill {
                     headers: &headers,
                     nominated,
                     stored: &stored,
+                    previous: self.stale.as_deref(),
                     position: self.position,
                     began: times.requested,
                 };

@@ -226,6 +226,18 @@ impl Entry {
         self.bytes.len() - self.body_at
     }
 
+    /// Whether its body is what these pieces make together.
+    pub fn has_body(&self, pieces: &[Bytes]) -> bool {
+        let mut rest = self.part(self.body_at, self.bytes.len());
+        for piece in pieces {
+            match rest.strip_prefix(&**piece) {
+                Some(after) => rest = after,
+                None => return false,
+            }
+        }
+        rest.is_empty()
+    }
+
     /// The whole cache key.
     pub fn full_key(&self) -> &[u8] {
         self.part(0, self.label_at)

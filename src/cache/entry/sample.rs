@@ -25,7 +25,13 @@ pub(in crate::cache) fn life() -> Life {
         stale_if_disconnected: Duration::ZERO,
         must_revalidate: false,
         always_validate: false,
+        adapted: None,
     }
+}
+
+/// An entry with this life.
+pub(in crate::cache) fn entry_with_life(label: &str, life: Life) -> Arc<Entry> {
+    entry(label, &[], 0).refreshed(&HeaderMap::new(), life, 0, Timestamp::from_secs(1))
 }
 
 /// An entry of the route named before the first colon of `label`, keyed by its label.

@@ -108,6 +108,9 @@ fn route_cache(rules: Option<&RouteCache>) -> Value {
             let entry = |(status, ttl): (&u16, &Duration)| (status.to_string(), duration(*ttl));
             Some(Value::Object(list.iter().map(entry).collect()))
         }
+        Ttl::Adaptive(Adaptive { min, max }) => {
+            Some(json!({"adaptive": {"min": duration(*min), "max": duration(*max)}}))
+        }
     };
     let share = match &rules.share {
         Share::Safe => None,

@@ -9,6 +9,7 @@ mod later;
 mod route;
 mod route_cache;
 mod telemetry;
+mod ttl;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ pub use later::*;
 pub use route::*;
 pub use route_cache::*;
 pub use telemetry::*;
+pub use ttl::*;
 pub use upstream::*;
 
 /// The whole file. A change takes effect on reload, in one step, unless a field says that it needs a restart.

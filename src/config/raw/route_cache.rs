@@ -13,7 +13,9 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use crate::config::scalar::{Later, Refusal, Scalar, Text, Whole};
 use crate::config::units::{Positive, Share, Size};
-use crate::config::values::{CookieName, Plain, Pointer, Status, TagText};
+use crate::config::values::{CookieName, Plain, Pointer, TagText};
+
+use super::RouteTtl;
 
 /// How responses of a route are cached.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -26,7 +28,8 @@ pub struct RouteCache {
     #[schemars(extend("default" = ["GET", "HEAD"]))]
     pub methods: Option<Vec<Text<Method>>>,
     /// How long a response is fresh, whatever the origin says; or by status: `{200: 300s, 404: 10s}`, where a
-    /// status not listed follows the origin. Absent: the origin's headers alone decide.
+    /// status not listed follows the origin; or `{adaptive: {min: 10s, max: 1h}}`, by how often the answer changes.
+    /// Absent: the origin's headers alone decide.
     pub ttl: Option<RouteTtl>,
     /// Freshness from `Last-Modified` where nothing else gives one; absent: none.
     pub heuristic: Option<HeuristicRule>,
@@ -98,100 +101,6 @@ impl Scalar for Mode {
                 .hint("one of `on`, `off`, `read_only`, `write_only`")),
         }
     }
-}
-
-/// How long a response is fresh.
-#[derive(Clone, Debug)]
-pub enum RouteTtl {
-    /// So long.
-    Fixed(Duration),
-    /// By status.
-    ByStatus(Vec<(Status, Duration)>),
-}
-
-impl<'de> Deserialize<'de> for RouteTtl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RouteTtlVisitor)
-    }
-}
-
-/// The keys of a `ttl` map.
-enum TtlKey {
-    Status(Status),
-    Adaptive,
-}
-
-impl Scalar for TtlKey {
-    const NAME: &'static str = "status";
-    const EXAMPLE: &'static str = "200";
-
-    fn parse(text: &str) -> Result<Self, Refusal> {
-        match text {
-            "adaptive" => Ok(Self::Adaptive),
-            text => Status::parse(text).map(Self::Status),
-        }
-    }
-}
-
-struct RouteTtlVisitor;
-
-impl<'de> Visitor<'de> for RouteTtlVisitor {
-    type Value = RouteTtl;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a duration like `300s`, or a map of statuses")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<RouteTtl, E> {
-        Duration::parse(text).map(RouteTtl::Fixed).map_err(E::custom)
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<RouteTtl, E> {
-        self.visit_str(&number.to_string())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RouteTtl, A::Error> {
-        let mut by_status = Vec::new();
-        while let Some(Text(key)) = map.next_key::<Text<TtlKey>>()? {
-            match key {
-                TtlKey::Status(status) => by_status.push((status, map.next_value::<Text<Duration>>()?.0)),
-                TtlKey::Adaptive => match map.next_value::<Later<Adaptive>>()? {
-                    Later::Never(never, _) => match never {},
-                },
-            }
-        }
-        Ok(RouteTtl::ByStatus(by_status))
-    }
-}
-
-impl JsonSchema for RouteTtl {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "RouteTtl".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let duration = generator.subschema_for::<Text<Duration>>();
-        json_schema!({"anyOf": [duration.clone(), {
-            "type": "object",
-            "properties": {"adaptive": generator.subschema_for::<Later<Adaptive>>()},
-            "patternProperties": {"^[2-5][0-9][0-9]$": duration},
-            "additionalProperties": false,
-        }]})
-    }
-}
-
-/// A life that follows how often the answer changes.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Adaptive {
-    /// Shortest.
-    pub min: Option<Text<Duration>>,
-    /// Longest.
-    pub max: Option<Text<Duration>>,
 }
 
 /// Freshness from `Last-Modified` (RFC 9111, section 4.2.2).

@@ -8,7 +8,8 @@ use http::{HeaderName, Method};
 
 use super::{Cx, to_usize};
 use crate::config::model::{
-    BodyKey, Cache, Heuristic, LastReaderGone, PrincipalSource, QueryRule, RouteCache, Share, Ttl, VaryRules,
+    Adaptive, BodyKey, Cache, Heuristic, LastReaderGone, PrincipalSource, QueryRule, RouteCache, Share, Ttl,
+    VaryRules,
 };
 use crate::config::raw;
 use crate::config::scalar::{Scalar, Text};
@@ -37,6 +38,7 @@ pub(super) fn resolve(
     let methods = methods(cx, at, raw.methods);
     let vary = vary(cx, &at.key("vary"), raw.vary.unwrap_or_default(), &methods);
     let share = share(cx, &at.key("share"), raw.share);
+    let ttl = ttl(cx, &at.key("ttl"), raw.ttl);
     let tags = raw.tags.unwrap_or_default();
     let max_object = max_object(cx, &at.key("max_object"), raw.max_object, cache);
     let (read, write) = match raw.mode.map_or(raw::Mode::On, |mode| mode.0) {
@@ -55,15 +57,7 @@ pub(super) fn resolve(
         read,
         write,
         methods,
-        ttl: match raw.ttl {
-            None => Ttl::Origin,
-            Some(raw::RouteTtl::Fixed(ttl)) => Ttl::Fixed(ttl),
-            Some(raw::RouteTtl::ByStatus(list)) => Ttl::ByStatus(
-                list.into_iter()
-                    .map(|(status, ttl)| (status.0, ttl))
-                    .collect::<BTreeMap<_, _>>(),
-            ),
-        },
+        ttl,
         heuristic: raw.heuristic.map(|rule| Heuristic {
             fraction: rule.fraction.map_or(0.1, |share| share.0.0),
             max: rule.max.map_or(Duration::from_secs(86_400), |max| max.0),
@@ -87,6 +81,32 @@ pub(super) fn resolve(
         client_control: matches!(raw.client_control, Some(raw::ClientControl::Honour)),
         max_object,
     })
+}
+
+fn ttl(cx: &mut Cx<'_>, at: &At<'_>, raw: Option<raw::RouteTtl>) -> Ttl {
+    let adaptive = match raw {
+        None => return Ttl::Origin,
+        Some(raw::RouteTtl::Fixed(ttl)) => return Ttl::Fixed(ttl),
+        Some(raw::RouteTtl::ByStatus(list)) => {
+            let list = list.into_iter().map(|(status, ttl)| (status.0, ttl));
+            return Ttl::ByStatus(list.collect::<BTreeMap<_, _>>());
+        }
+        Some(raw::RouteTtl::Adaptive(adaptive)) => adaptive,
+    };
+    let at = at.key("adaptive");
+    let (min, max) = (
+        cx.required(&at, "min", adaptive.min),
+        cx.required(&at, "max", adaptive.max),
+    );
+    match (min, max) {
+        (Some(Positive(min)), Some(Positive(max))) if min <= max => Ttl::Adaptive(Adaptive { min, max }),
+        (Some(_), Some(_)) => {
+            cx.problem(&at.key("max"), "`max` is less than `min`");
+            Ttl::Origin
+        }
+        // Reported already.
+        _ => Ttl::Origin,
+    }
 }
 
 fn names(list: Vec<Text<HeaderName>>) -> Vec<HeaderName> {

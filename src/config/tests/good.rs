@@ -75,7 +75,8 @@ routes:
     usage: openai
     headers: {request: {set: {x-a: "$$${PORT}"}, remove: [x-b]}, response: {set: {x-c: d}, remove: [x-powered-by]}}
   - {name: model, match: {path_template: "/v1/models/{id}/x"}, upstream: hub, cache: {ttl: 60s, share: principal}}
-  - {name: rx, match: {path_regex: "/a/[0-9]+$|/b"}, upstream: hub, cache: {mode: read_only, share: all}}
+  - {name: rx, match: {path_regex: "/a/[0-9]+$|/b"}, upstream: hub,
+     cache: {mode: read_only, share: all, ttl: {adaptive: {min: 10s, max: 1h}}}}
   - {name: rest, upstream: other, cache: {mode: off}}
 telemetry:
   otlp: {endpoint: "http://collector:4317", protocol: http/protobuf, sample: 0.25, keep: {errors: false, slower_than: 2s}}
@@ -140,7 +141,10 @@ fn everything_that_is_written_arrives() {
     assert_eq!(rules.body_max(), Some(64 << 10));
     assert!(!rules.vary.query.verbatim && rules.client_control && !rules.collapse);
     assert!(config.routes[1].cache.as_ref().unwrap().vary.query.verbatim);
-    assert!(!config.routes[2].cache.as_ref().unwrap().write);
+    let read_only = config.routes[2].cache.as_ref().unwrap();
+    assert!(!read_only.write);
+    let (min, max) = (Duration::from_secs(10), Duration::from_secs(3600));
+    assert_eq!(read_only.ttl, Ttl::Adaptive(Adaptive { min, max }));
     assert!(config.routes[3].cache.is_none());
 }
 

@@ -35,7 +35,6 @@ fn not_available(place: &str, parent: &str) -> [String; 1] {
 
 /// Lines of a route, and where it is refused.
 const LATER_IN_A_ROUTE: &[(&str, &str)] = &[
-    ("cache: {ttl: {adaptive: {min: 1s}}}", "6:19 cache.ttl.adaptive"),
     (
         "cache: {vary: {principal: {claim: sub}}}",
         "6:39 cache.vary.principal.claim",

@@ -1,0 +1,98 @@
+//! Lives that the route decides: by how often the answer changes.
+
+use serde_json::json;
+
+use crate::harness::{Answer, ConfigText, Origin, Reply, Sidecar};
+
+/// A sidecar whose only route, `r`, has these cache rules.
+async fn sidecar(origin: &Origin, rules: &str) -> Sidecar {
+    let route = format!("- {{name: r, match: {{path_prefix: /}}, upstream: hub, cache: {{{rules}}}}}");
+    Sidecar::start(&ConfigText::new(origin.address()).routes(&route)).await
+}
+
+/// Seconds of freshness that a hit has left.
+fn ttl(answer: &Answer) -> u64 {
+    let status = answer.header("cache-status");
+    let (_, ttl) = status
+        .split_once("hit; ttl=")
+        .unwrap_or_else(|| panic!("{answer:?}"));
+    ttl.parse().unwrap()
+}
+
+/// Makes every entry stale, so that the next request validates it or fetches it anew.
+async fn expire(sidecar: &Sidecar) {
+    sidecar.purge(&json!({"all": true, "mode": "soft"})).await;
+}
+
+/// Lets the entry expire and be asked for; the life of what then is stored, give or take the time of the test.
+async fn next_life(sidecar: &Sidecar, path: &str) -> std::ops::RangeInclusive<u64> {
+    expire(sidecar).await;
+    assert!(sidecar.get(path).await.cache_says("stored"));
+    let left = ttl(&sidecar.get(path).await);
+    left..=left + 50
+}
+
+const ADAPTIVE: &str = "ttl: {adaptive: {min: 1000s, max: 2000s}}";
+
+#[tokio::test]
+async fn an_adaptive_life_grows_with_each_304_and_halves_with_a_new_body() {
+    let origin = Origin::start().await;
+    origin.on("/a", |seen| match seen.header("if-none-match") {
+        "\"1\"" => Reply::status(304).header("etag", "\"1\""),
+        _ => Reply::ok("one").header("etag", "\"1\""),
+    });
+    let sidecar = sidecar(&origin, ADAPTIVE).await;
+    assert!(sidecar.get("/a").await.cache_says("stored"));
+    let first = ttl(&sidecar.get("/a").await);
+    assert!((950..=1000).contains(&first), "{first}");
+    assert!(next_life(&sidecar, "/a").await.contains(&1500));
+    assert!(next_life(&sidecar, "/a").await.contains(&2000), "not 2250");
+
+    origin.on("/a", |_| Reply::ok("two").header("etag", "\"2\""));
+    assert!(next_life(&sidecar, "/a").await.contains(&1000));
+    assert_eq!(sidecar.get("/a").await.text(), "two");
+}
+
+#[tokio::test]
+async fn a_refetch_that_brings_the_same_bytes_is_unchanged() {
+    let origin = Origin::start().await;
+    origin.on("/a", |_| Reply::ok("same"));
+    let sidecar = sidecar(&origin, ADAPTIVE).await;
+    sidecar.get("/a").await;
+    assert!(next_life(&sidecar, "/a").await.contains(&1500));
+    origin.on("/a", |_| Reply::ok("other"));
+    assert!(next_life(&sidecar, "/a").await.contains(&1000));
+    // What is gone has left nothing to compare with.
+    assert!(next_life(&sidecar, "/a").await.contains(&1500));
+    sidecar.purge(&json!({"all": true})).await;
+    sidecar.get("/a").await;
+    assert!((950..=1000).contains(&ttl(&sidecar.get("/a").await)));
+}
+
+#[tokio::test]
+async fn an_adaptive_life_stores_nothing_that_the_origin_forbids() {
+    let origin = Origin::start().await;
+    let sidecar = sidecar(&origin, ADAPTIVE).await;
+    for control in ["no-store", "private"] {
+        origin.on("/a", |_| Reply::ok("open"));
+        sidecar.purge(&json!({"all": true})).await;
+        assert!(sidecar.get("/a").await.cache_says("stored"));
+        expire(&sidecar).await;
+        origin.on("/a", move |_| Reply::ok("open").cache_control(control));
+        for _ in 0..2 {
+            let answer = sidecar.get("/a").await;
+            assert!(
+                !answer.cache_says("stored") && !answer.cache_says("hit"),
+                "{control}: {answer:?}"
+            );
+        }
+        // The key proved uncacheable; an answer that may be stored makes it cacheable again.
+        origin.on("/a", |_| Reply::ok("open"));
+        sidecar.get("/a").await;
+    }
+    origin.on("/error", |_| Reply::status(404));
+    assert!(
+        !sidecar.get("/error").await.cache_says("stored"),
+        "left to the origin"
+    );
+}
