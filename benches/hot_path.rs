@@ -234,6 +234,7 @@ fn filled(policy: EvictionPolicy, keys: &[Key]) -> Memory {
             position: 0,
             public: false,
             stored_at: NOW,
+            fetch_time: Duration::ZERO,
         });
         assert!(memory.put(key.primary(), entry), "the level has room");
     }

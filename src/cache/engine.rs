@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 
 use super::adaptive::adapt;
+use super::age::Times;
 use super::control::RequestControl;
 use super::digest::KeyDigest;
 use super::entry::{Entry, NewEntry};
@@ -92,6 +93,8 @@ pub struct Fill<'a> {
     pub position: u64,
     /// When the fill began.
     pub began: Timestamp,
+    /// How long it took.
+    pub fetch_time: Duration,
 }
 
 impl Cache {
@@ -247,6 +250,7 @@ impl Cache {
             position: fill.position,
             public,
             stored_at: fill.began,
+            fetch_time: fill.fetch_time,
         });
         memory.put(digest, Arc::clone(&entry)).then_some(entry)
     }
@@ -259,11 +263,17 @@ impl Cache {
         headers: &HeaderMap,
         stored: &Stored,
         position: u64,
-        began: Timestamp,
+        times: Times,
     ) -> Arc<Entry> {
         let headers = fields::storable(headers, &stored.strip);
         let life = adapt(stored, Some(old), |_| true);
-        let entry = old.refreshed(&headers, life, position, began);
+        let entry = old.refreshed(
+            &headers,
+            life,
+            position,
+            times.requested,
+            times.received.since(times.requested),
+        );
         if let Some(memory) = &self.memory {
             memory.put(self.home(key, old), Arc::clone(&entry));
         }

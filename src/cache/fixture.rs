@@ -50,6 +50,7 @@ pub(super) fn rules() -> RouteCache {
         on_last_reader_gone: LastReaderGone::Cancel,
         client_control: false,
         max_object: 1 << 20,
+        refresh_ahead: None,
     }
 }
 

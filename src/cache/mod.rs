@@ -30,6 +30,7 @@ pub mod policy;
 pub mod purge;
 pub mod query;
 pub mod range;
+pub mod refresh_ahead;
 pub mod reuse;
 pub mod slot;
 pub mod status;

@@ -388,6 +388,8 @@ pub struct RouteCache {
     pub client_control: bool,
     /// Bytes of one entry.
     pub max_object: u64,
+    /// How early popular entries are refreshed, above 0; none: not before they expire.
+    pub refresh_ahead: Option<f64>,
 }
 
 /// How long a response is fresh.

@@ -21,6 +21,7 @@ use crate::cache::engine::Lookup;
 use crate::cache::entry::Entry;
 use crate::cache::flight::{Boarded, Follower, Grounds, Head, Leader, Ticket};
 use crate::cache::policy::{self, RequestFacts};
+use crate::cache::refresh_ahead::is_due;
 use crate::cache::status::Outcome;
 use crate::cache::verdict::BypassReason;
 use crate::config::{LastReaderGone, RouteCache};
@@ -142,6 +143,21 @@ fn landed(exchange: &Exchange, rules: &RouteCache, request: &Inbound, keyed: &Ke
     {
         Lookup::Fresh(entry) => Some(entry),
         Lookup::Refresh(_) | Lookup::Miss { .. } => None,
+    }
+}
+
+/// Validates `entry`, which is still fresh, without anybody waiting for it, if this request is the one to do so.
+pub(crate) fn refresh_ahead(
+    exchange: &Exchange,
+    route: &Arc<ActiveRoute>,
+    request: &mut Inbound,
+    keyed: &Keyed,
+    entry: &Arc<Entry>,
+    beta: f64,
+) {
+    let (now, random) = (exchange.record.started, exchange.worker.ids.uniform());
+    if is_due(entry.life(), entry.fetch_time(), beta, now, random) {
+        refresh_behind(exchange, route, request, keyed, entry);
     }
 }
 

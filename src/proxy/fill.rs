@@ -229,14 +229,7 @@ impl Fill {
         let merged = conditional::merge_not_modified(&old.headers(), fresh);
         let cache = &self.worker.state.cache;
         match self.may_store(old.status(), &merged, times) {
-            Ok((stored, _)) => cache.refresh(
-                &self.keyed.key,
-                old,
-                &merged,
-                &stored,
-                self.position,
-                times.requested,
-            ),
+            Ok((stored, _)) => cache.refresh(&self.keyed.key, old, &merged, &stored, self.position, times),
             // The origin confirms the body and forbids keeping it: it answers those aboard, and nobody after.
             Err(_) => {
                 cache.remove(&self.keyed.key, old);
@@ -311,6 +304,7 @@ impl Fill {
                     previous: self.stale.as_deref(),
                     position: self.position,
                     began: times.requested,
+                    fetch_time: self.worker.state.clock.now().since(times.requested),
                 };
                 self.worker.state.cache.store(&fill, chunks);
             });

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Answer, ConfigText, Origin, Reply, Sidecar};
+use crate::harness::{Answer, ConfigText, Gate, Origin, Reply, Sidecar, eventually};
 
 /// A sidecar whose only route, `r`, has these cache rules.
 async fn sidecar(origin: &Origin, rules: &str) -> Sidecar {
@@ -95,4 +95,37 @@ async fn an_adaptive_life_stores_nothing_that_the_origin_forbids() {
         !sidecar.get("/error").await.cache_says("stored"),
         "left to the origin"
     );
+}
+
+#[tokio::test]
+async fn a_popular_entry_is_refreshed_before_it_expires() {
+    let origin = Origin::start().await;
+    origin.on("/other", |_| Reply::ok("x"));
+    let gate = Gate::closed();
+    let held = gate.clone();
+    origin.on_async("/a", move |_| {
+        let held = held.clone();
+        async move {
+            held.passed().await;
+            Reply::ok("old")
+        }
+    });
+    let sidecar = sidecar(&origin, "ttl: 60s, refresh_ahead: {beta: 1000}").await;
+    // The fetch takes as long as a hundred others: a thousand times that is long before the end of the minute.
+    let (first, ()) = tokio::join!(sidecar.get("/a"), async {
+        origin.reached("/a", 1).await;
+        for _ in 0..100 {
+            sidecar.get("/other").await;
+        }
+        gate.open();
+    });
+    assert_eq!(first.text(), "old");
+
+    origin.on("/a", |_| Reply::ok("new"));
+    eventually("the refreshed entry", async || {
+        let answer = sidecar.get("/a").await;
+        assert!(answer.cache_says("hit"), "nobody waits for it: {answer:?}");
+        (answer.text() == "new").then_some(())
+    })
+    .await;
 }

@@ -13,6 +13,7 @@ use std::fmt;
 use std::mem::size_of;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ETAG, LAST_MODIFIED};
@@ -62,6 +63,8 @@ pub struct NewEntry<'a> {
     pub public: bool,
     /// When it was made.
     pub stored_at: Timestamp,
+    /// How long the fetch took, from the request to the end of the response.
+    pub fetch_time: Duration,
 }
 
 /// A stored response. Immutable but for its hit counter and what is known of purges.
@@ -82,6 +85,7 @@ pub struct Entry {
     life: Life,
     position: u64,
     stored_at: Timestamp,
+    fetch_time: Duration,
     hits: AtomicU64,
     /// Position of the purge log up to which `mark` is true.
     checked: AtomicU64,
@@ -130,6 +134,7 @@ impl Entry {
             life: new.life,
             position: new.position,
             stored_at: new.stored_at,
+            fetch_time: new.fetch_time,
             hits: AtomicU64::new(0),
             checked: AtomicU64::new(new.position),
             mark: AtomicU8::new(0),
@@ -144,6 +149,7 @@ impl Entry {
         life: Life,
         position: u64,
         stored_at: Timestamp,
+        fetch_time: Duration,
     ) -> Arc<Self> {
         let tags: Vec<&str> = self.tags().collect();
         let entry = Self::build(NewEntry {
@@ -160,6 +166,7 @@ impl Entry {
             position,
             public: self.public,
             stored_at,
+            fetch_time,
         });
         entry.hits.store(self.hits(), Ordering::Relaxed);
         entry
@@ -281,6 +288,11 @@ impl Entry {
     /// When it was made.
     pub fn stored_at(&self) -> Timestamp {
         self.stored_at
+    }
+
+    /// How long the last fetch or validation took.
+    pub fn fetch_time(&self) -> Duration {
+        self.fetch_time
     }
 
     /// How often it was used.

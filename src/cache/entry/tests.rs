@@ -29,6 +29,7 @@ fn build(headers: &HeaderMap, body: &[Bytes]) -> Arc<Entry> {
         position: 7,
         public: true,
         stored_at: Timestamp::from_secs(9),
+        fetch_time: Duration::from_millis(3),
     })
 }
 
@@ -110,7 +111,17 @@ fn a_refreshed_entry_keeps_body_and_identity_and_forgets_purges() {
     entry.note(Purged::Soft, 8);
     let mut merged = headers();
     merged.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=5"));
-    let refreshed = entry.refreshed(&merged, sample::life(), 12, Timestamp::from_secs(20));
+    let refreshed = entry.refreshed(
+        &merged,
+        sample::life(),
+        12,
+        Timestamp::from_secs(20),
+        Duration::from_millis(1),
+    );
+    assert_eq!(
+        (entry.fetch_time().as_millis(), refreshed.fetch_time().as_millis()),
+        (3, 1)
+    );
     assert_eq!(refreshed.body(), "hello");
     assert_eq!(refreshed.headers(), merged);
     assert_eq!(refreshed.full_key(), entry.full_key());

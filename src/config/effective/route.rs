@@ -121,7 +121,9 @@ fn route_cache(rules: Option<&RouteCache>) -> Value {
     let heuristic = rules
         .heuristic
         .map(|rule| json!({"fraction": rule.fraction, "max": duration(rule.max)}));
+    let refresh_ahead = rules.refresh_ahead.map(|beta| json!({"beta": beta}));
     put(&mut shown, "ttl", ttl);
+    put(&mut shown, "refresh_ahead", refresh_ahead);
     put(&mut shown, "heuristic", heuristic);
     put(
         &mut shown,

@@ -65,8 +65,9 @@ pub struct RouteCache {
     /// Bytes of one entry, at most the level's `max_object`.
     #[schemars(extend("default" = "2MiB"))]
     pub max_object: Option<Text<Positive<Size>>>,
-    /// Refresh of popular entries before they expire.
-    pub refresh_ahead: Option<Later<RefreshAhead>>,
+    /// Refresh of popular entries before they expire: the client gets the fresh entry at once, and the origin is asked
+    /// behind it. Absent: never.
+    pub refresh_ahead: Option<RefreshAhead>,
     /// Whether entries must be encrypted below the memory level; only false for now.
     #[schemars(extend("default" = false))]
     pub sensitive: Option<bool>,
@@ -295,10 +296,31 @@ pub enum ClientControl {
     Honour,
 }
 
-/// Refresh of popular entries before they expire.
+/// Refresh of popular entries before they expire. Each hit draws a number; the nearer the end of freshness, and the
+/// longer the last fetch took, the more likely it is that this hit starts the refresh (XFetch; Vattani, Chierichetti,
+/// Lowenstein 2015). So an entry that is asked for often is hardly ever waited for, and one that is not just expires.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshAhead {
-    /// Above 1 refreshes earlier.
-    pub beta: Option<f64>,
+    /// Above 1 refreshes earlier, below 1 later; more than 0, at most 1000.
+    #[schemars(extend("default" = 1.0))]
+    pub beta: Option<Text<Beta>>,
+}
+
+/// How early entries are refreshed, in units of the time that a fetch takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Beta(pub f64);
+
+impl Scalar for Beta {
+    const NAME: &'static str = "number";
+    const EXAMPLE: &'static str = "1.0";
+    const TYPES: &'static [&'static str] = &["number"];
+    const NUMBERS: bool = true;
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match text.parse() {
+            Ok(beta) if beta > 0.0 && beta <= 1000.0 => Ok(Self(beta)),
+            _ => Err(Refusal::new(format!("`{text}` is no such factor")).hint("more than 0, at most 1000")),
+        }
+    }
 }

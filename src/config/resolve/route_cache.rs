@@ -19,6 +19,9 @@ use crate::config::units::{Positive, Size, format_size};
 const DEFAULT_MAX_OBJECT: u64 = 2 << 20;
 const DEFAULT_MAX_BODY: u64 = 1 << 20;
 
+/// The value that is optimal if fetches take as long as the last one (Vattani et al. 2015, section 4).
+const DEFAULT_BETA: f64 = 1.0;
+
 /// The most of a request body that is ever held back for its digest.
 const LIMIT_MAX_BODY: u64 = 64 << 20;
 
@@ -80,6 +83,9 @@ pub(super) fn resolve(
         },
         client_control: matches!(raw.client_control, Some(raw::ClientControl::Honour)),
         max_object,
+        refresh_ahead: raw
+            .refresh_ahead
+            .map(|rule| rule.beta.map_or(DEFAULT_BETA, |beta| beta.0.0)),
     })
 }
 
