@@ -1,6 +1,6 @@
 //! The cache of the process: levels, flights and the purge log together.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
@@ -20,6 +20,7 @@ use super::negative::NegativeMemory;
 use super::policy::Stored;
 use super::purge::{Facts, Mode, PurgeLog, Purged, Selector, target_of};
 use super::reuse::{self, Use};
+use super::sketch::UseSketch;
 use super::slot::Selected;
 use super::vary::Nominated;
 use super::verdict::MissReason;
@@ -44,6 +45,8 @@ pub struct Cache {
     pub hit_for_miss: NegativeMemory,
     /// Targets that unsafe methods have changed.
     pub invalidations: Invalidations,
+    /// How often keys missed, for routes that store only what is used again; made for the first of them.
+    uses: OnceLock<UseSketch>,
 }
 
 /// What a lookup found.
@@ -106,6 +109,7 @@ impl Cache {
             flights: Flights::new(),
             hit_for_miss: NegativeMemory::new(HIT_FOR_MISS_KEYS, HIT_FOR_MISS, clock),
             invalidations: Invalidations::default(),
+            uses: OnceLock::new(),
         }
     }
 
@@ -175,6 +179,11 @@ impl Cache {
                 stale: Some(entry),
             },
         }
+    }
+
+    /// Counts one use of `key` that nothing stored could answer; how many there were lately, with this one.
+    pub fn count_use(&self, key: &Key) -> u16 {
+        self.uses.get_or_init(UseSketch::new).count(key.primary())
     }
 
     /// Joins the flight that fetches the request's response, or begins one.

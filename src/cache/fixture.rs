@@ -49,6 +49,7 @@ pub(super) fn rules() -> RouteCache {
         collapse: true,
         on_last_reader_gone: LastReaderGone::Cancel,
         client_control: false,
+        min_uses: 1,
         max_object: 1 << 20,
         refresh_ahead: None,
     }

@@ -32,6 +32,7 @@ pub mod query;
 pub mod range;
 pub mod refresh_ahead;
 pub mod reuse;
+mod sketch;
 pub mod slot;
 pub mod status;
 mod targeted;

@@ -386,6 +386,8 @@ pub struct RouteCache {
     pub on_last_reader_gone: LastReaderGone,
     /// Whether the request's `Cache-Control` may force or refuse the cache.
     pub client_control: bool,
+    /// From which use of a key on its answer is stored, 1 to 1000.
+    pub min_uses: u16,
     /// Bytes of one entry.
     pub max_object: u64,
     /// How early popular entries are refreshed, above 0; none: not before they expire.

@@ -23,7 +23,7 @@ use crate::cache::flight::{Boarded, Follower, Grounds, Head, Leader, Ticket};
 use crate::cache::policy::{self, RequestFacts};
 use crate::cache::refresh_ahead::is_due;
 use crate::cache::status::Outcome;
-use crate::cache::verdict::BypassReason;
+use crate::cache::verdict::{BypassReason, RefuseReason};
 use crate::config::{LastReaderGone, RouteCache};
 use crate::control::state::ActiveRoute;
 use crate::telemetry::record::CacheResult;
@@ -64,6 +64,13 @@ pub(crate) async fn fetch(
         let answer = pass::pass(exchange, route, request).await?;
         reconsider(exchange, rules, request, &keyed, &answer);
         return Ok(answer);
+    }
+    // What was stored once had been asked for often enough.
+    if rules.min_uses > 1
+        && stale.is_none()
+        && exchange.worker.state.cache.count_use(&keyed.key) < rules.min_uses
+    {
+        return pass::unstored(exchange, route, request, RefuseReason::MinUses).await;
     }
     let keyed = Arc::new(keyed);
     for _ in 0..BOARDINGS {

@@ -129,3 +129,30 @@ async fn a_popular_entry_is_refreshed_before_it_expires() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_answer_is_stored_from_the_nth_use_of_its_key_on() {
+    let origin = Origin::start().await;
+    origin.on("*", |_| Reply::ok("x"));
+    let sidecar = sidecar(&origin, "ttl: 300s, min_uses: 3").await;
+    for path in ["/a", "/b"] {
+        for _ in 0..2 {
+            let early = sidecar.get(path).await;
+            assert!(
+                early.cache_says("fwd=uri-miss") && early.cache_says("detail=min-uses"),
+                "{path}: {early:?}"
+            );
+        }
+        assert!(sidecar.get(path).await.cache_says("stored"), "{path}");
+        assert!(sidecar.get(path).await.cache_says("hit"), "{path}");
+        assert_eq!(origin.count(path), 3, "{path}");
+    }
+    // What was stored need not be asked for as often again.
+    expire(&sidecar).await;
+    assert!(sidecar.get("/a").await.cache_says("stored"));
+    let refused = [("result", "miss"), ("reason", "min-uses")];
+    assert_eq!(
+        sidecar.metric("outrigger_cache_requests_total", &refused).await,
+        4.0
+    );
+}

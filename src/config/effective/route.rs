@@ -97,7 +97,7 @@ fn route_cache(rules: Option<&RouteCache>) -> Value {
             LastReaderGone::Finish => "finish",
         },
         "client_control": if rules.client_control { "honour" } else { "ignore" },
-        "min_uses": 1,
+        "min_uses": rules.min_uses,
         "max_object": size(rules.max_object),
         "sensitive": false,
     });

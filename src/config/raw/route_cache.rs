@@ -59,7 +59,8 @@ pub struct RouteCache {
     /// Whether the request's `Cache-Control` may force or refuse the cache.
     #[schemars(extend("default" = "ignore"))]
     pub client_control: Option<ClientControl>,
-    /// Requests for a key before it is stored; only 1 for now.
+    /// From which request for a key on its answer is stored. Requests before that pass, each on its own. They are
+    /// counted roughly: sometimes too many, and halved with every 65,536 of them.
     #[schemars(extend("default" = 1))]
     pub min_uses: Option<Whole<1, 1000>>,
     /// Bytes of one entry, at most the level's `max_object`.

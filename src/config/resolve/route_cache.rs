@@ -32,9 +32,6 @@ pub(super) fn resolve(
     raw: raw::RouteCache,
     cache: &Cache,
 ) -> Option<RouteCache> {
-    if raw.min_uses.is_some_and(|uses| uses.0 != 1) {
-        cx.later(&at.key("min_uses"));
-    }
     if raw.sensitive == Some(true) {
         cx.later(&at.key("sensitive"));
     }
@@ -82,6 +79,9 @@ pub(super) fn resolve(
             Some(raw::LastReaderGoneWord::Finish) => LastReaderGone::Finish,
         },
         client_control: matches!(raw.client_control, Some(raw::ClientControl::Honour)),
+        min_uses: raw
+            .min_uses
+            .map_or(1, |uses| u16::try_from(uses.0).unwrap_or(u16::MAX)),
         max_object,
         refresh_ahead: raw
             .refresh_ahead

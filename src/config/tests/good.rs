@@ -69,7 +69,7 @@ routes:
       collapse: false
       on_last_reader_gone: finish
       client_control: honour
-      min_uses: 1
+      min_uses: 3
       max_object: 1MiB
       refresh_ahead: {beta: 1.5}
       sensitive: false
@@ -140,7 +140,7 @@ fn everything_that_is_written_arrives() {
     let rules = chat.cache.as_ref().unwrap();
     assert_eq!(rules.share, Share::Tenant("x-tenant".parse().unwrap()));
     assert_eq!(rules.body_max(), Some(64 << 10));
-    assert_eq!(rules.refresh_ahead, Some(1.5));
+    assert_eq!((rules.refresh_ahead, rules.min_uses), (Some(1.5), 3));
     assert!(!rules.vary.query.verbatim && rules.client_control && !rules.collapse);
     assert!(config.routes[1].cache.as_ref().unwrap().vary.query.verbatim);
     let read_only = config.routes[2].cache.as_ref().unwrap();

@@ -40,7 +40,6 @@ const LATER_IN_A_ROUTE: &[(&str, &str)] = &[
         "6:39 cache.vary.principal.claim",
     ),
     ("cache: {tags: {json: [/model]}}", "6:20 cache.tags.json"),
-    ("cache: {min_uses: 2}", "6:23 cache.min_uses"),
     ("cache: {sensitive: true}", "6:24 cache.sensitive"),
     ("cache: {nondeterministic: allow}", "6:31 cache.nondeterministic"),
     ("priority: batch", "6:15 priority"),
