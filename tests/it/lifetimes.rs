@@ -156,3 +156,28 @@ async fn an_answer_is_stored_from_the_nth_use_of_its_key_on() {
         4.0
     );
 }
+
+#[tokio::test]
+async fn an_error_lives_as_long_as_its_status_says() {
+    let origin = Origin::start().await;
+    origin.on("/404", |_| Reply::status(404).cache_control("max-age=9000"));
+    origin.on("/410", |_| Reply::status(410));
+    origin.on("/503", |_| Reply::status(503));
+    origin.on("/closed", |_| Reply::status(404).cache_control("no-store"));
+    origin.on("/ok", |_| Reply::ok("x").cache_control("max-age=9000"));
+    let sidecar = sidecar(&origin, "ttl: {404: 1000s, 503: 500s}").await;
+    for (path, most) in [("/404", 1000), ("/503", 500), ("/ok", 9000)] {
+        assert!(sidecar.get(path).await.cache_says("stored"), "{path}");
+        let left = ttl(&sidecar.get(path).await);
+        assert!((most - 50..=most).contains(&left), "{path} {left}");
+    }
+    // Not listed, and nothing said; and what the origin forbids.
+    for (path, reason) in [("/410", "detail=status"), ("/closed", "detail=no-store")] {
+        assert!(sidecar.get(path).await.cache_says(reason), "{path}");
+    }
+    // An error that is kept makes room for the answer once there is one.
+    origin.on("/404", |_| Reply::ok("found").cache_control("max-age=9000"));
+    expire(&sidecar).await;
+    assert_eq!(sidecar.get("/404").await.text(), "found");
+    assert_eq!(sidecar.get("/404").await.text(), "found");
+}

@@ -28,7 +28,7 @@ pub struct RouteCache {
     #[schemars(extend("default" = ["GET", "HEAD"]))]
     pub methods: Option<Vec<Text<Method>>>,
     /// How long a response is fresh, whatever the origin says; or by status: `{200: 300s, 404: 10s}`, where a
-    /// status not listed follows the origin; or `{adaptive: {min: 10s, max: 1h}}`, by how often the answer changes.
+    /// status not listed follows the origin, and errors are stored if listed; or `{adaptive: {min: 10s, max: 1h}}`, by how often the answer changes.
     /// Absent: the origin's headers alone decide.
     pub ttl: Option<RouteTtl>,
     /// Freshness from `Last-Modified` where nothing else gives one; absent: none.

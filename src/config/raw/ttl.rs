@@ -56,6 +56,10 @@ impl Scalar for TtlKey {
     fn parse(text: &str) -> Result<Self, Refusal> {
         match text {
             "adaptive" => Ok(Self::Adaptive),
+            // Nothing would come of it: see `cache::policy`.
+            "206" | "304" => Err(Refusal::new(format!(
+                "a response with status {text} is never stored"
+            ))),
             text => Status::parse(text).map(Self::Status),
         }
     }
