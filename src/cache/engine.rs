@@ -22,6 +22,7 @@ use super::purge::{Facts, Mode, PurgeLog, Purged, Selector, target_of};
 use super::reuse::{self, Use};
 use super::sketch::UseSketch;
 use super::slot::Selected;
+use super::tags::tags_of;
 use super::vary::Nominated;
 use super::verdict::MissReason;
 use crate::clock::{Clock, Timestamp};
@@ -82,7 +83,11 @@ pub struct Fill<'a> {
     pub key: &'a Key,
     /// The tenant, when the route shares by tenant.
     pub tenant: Option<[u8; 32]>,
-    /// Its status.
+    /// Header fields of that request.
+    pub asked: &'a HeaderMap,
+    /// Its body.
+    pub asked_body: &'a [u8],
+    /// Status of the response.
     pub status: StatusCode,
     /// Its headers, without hop-by-hop fields.
     pub headers: &'a HeaderMap,
@@ -240,7 +245,10 @@ impl Cache {
             _ => (fill.key.primary(), fill.stored.public),
         };
         let label = fill.key.label();
-        let tags = tags_of(fill.route, fill.headers);
+        let rules = fill.route.cache.as_ref();
+        let tags = rules.map_or_else(Vec::new, |rules| {
+            tags_of(rules, fill.headers, fill.asked, fill.asked_body)
+        });
         let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
         let headers = fields::storable(fill.headers, &fill.stored.strip);
         let entry = Entry::build(NewEntry {
@@ -362,31 +370,4 @@ pub struct Purge {
     pub position: Option<u64>,
     /// The widest kind of selector, as the metric label `scope`.
     pub scope: &'static str,
-}
-
-/// Longest list of tags of one entry; more are ignored.
-const MAX_TAGS: usize = 128;
-
-fn tags_of(route: &config::Route, headers: &HeaderMap) -> Vec<String> {
-    let Some(rules) = &route.cache else {
-        return Vec::new();
-    };
-    let carried = rules
-        .tag_headers
-        .iter()
-        .flat_map(|name| headers.get_all(name))
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split([' ', ',', '\t']))
-        .filter(|tag| !tag.is_empty())
-        .map(str::to_owned);
-    let mut tags: Vec<String> = rules
-        .static_tags
-        .iter()
-        .map(|tag| tag.to_string())
-        .chain(carried)
-        .collect();
-    tags.sort_unstable();
-    tags.dedup();
-    tags.truncate(MAX_TAGS);
-    tags
 }

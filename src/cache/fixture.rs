@@ -46,6 +46,7 @@ pub(super) fn rules() -> RouteCache {
         share: Share::Safe,
         static_tags: Vec::new(),
         tag_headers: Vec::new(),
+        tag_pointers: Vec::new(),
         collapse: true,
         on_last_reader_gone: LastReaderGone::Cancel,
         client_control: false,

@@ -35,6 +35,7 @@ pub mod reuse;
 mod sketch;
 pub mod slot;
 pub mod status;
+mod tags;
 mod targeted;
 pub mod vary;
 pub mod verdict;

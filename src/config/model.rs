@@ -380,6 +380,8 @@ pub struct RouteCache {
     pub static_tags: Vec<Arc<str>>,
     /// Response headers that carry tags.
     pub tag_headers: Vec<HeaderName>,
+    /// JSON pointers into the request body to values that are tags; empty where the body is not part of the key.
+    pub tag_pointers: Vec<String>,
     /// One fill at a time per key.
     pub collapse: bool,
     /// Whether a fill ends when nobody reads it any more.

@@ -297,6 +297,8 @@ impl Fill {
                     route: &self.route.config,
                     key: &self.keyed.key,
                     tenant: self.keyed.tenant,
+                    asked: &self.asked,
+                    asked_body: &self.body,
                     status,
                     headers: &headers,
                     nominated,

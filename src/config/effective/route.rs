@@ -90,7 +90,11 @@ fn route_cache(rules: Option<&RouteCache>) -> Value {
         "mode": mode,
         "methods": words(&rules.methods),
         "vary": vary(&rules.vary),
-        "tags": {"header": words(&rules.tag_headers), "static": words(&rules.static_tags)},
+        "tags": {
+            "header": words(&rules.tag_headers),
+            "static": words(&rules.static_tags),
+            "json": words(&rules.tag_pointers),
+        },
         "collapse": rules.collapse,
         "on_last_reader_gone": match rules.on_last_reader_gone {
             LastReaderGone::Cancel => "cancel",

@@ -260,19 +260,24 @@ pub enum Nondeterministic {
     Bypass,
 }
 
-/// Tags by which entries can be purged.
+/// Tags by which entries can be purged: up to 128 for each entry, of up to 1024 bytes; what is more or longer is left
+/// out.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tags {
-    /// Response headers that carry tags, separated by spaces or commas.
+    /// Response headers that carry tags: `surrogate-key` separated by spaces, `cache-tag` and `edge-cache-tag` by
+    /// commas, `cache-groups` as a list of strings (RFC 9875), any other by spaces or commas. The client gets them
+    /// too, unless `headers.response.remove` names them.
     #[schemars(extend("default" = ["surrogate-key", "cache-tag"]))]
     pub header: Option<Vec<Text<HeaderName>>>,
     /// Tags of every entry of this route.
     #[serde(rename = "static")]
     #[schemars(extend("default" = []))]
     pub fixed: Option<Vec<Text<TagText>>>,
-    /// JSON pointers into the request body whose values are tags.
-    pub json: Option<Later<Vec<Text<Pointer>>>>,
+    /// JSON pointers into the request body, which must be part of the key. The text, number or truth value there is a
+    /// tag, and each of a list of them; the response body is not looked at.
+    #[schemars(extend("default" = []))]
+    pub json: Option<Vec<Text<Pointer>>>,
 }
 
 /// What becomes of a fill that nobody reads any more.

@@ -15,6 +15,7 @@ use crate::config::raw;
 use crate::config::scalar::{Scalar, Text};
 use crate::config::tree::At;
 use crate::config::units::{Positive, Size, format_size};
+use crate::config::values::Pointer;
 
 const DEFAULT_MAX_OBJECT: u64 = 2 << 20;
 const DEFAULT_MAX_BODY: u64 = 1 << 20;
@@ -40,6 +41,7 @@ pub(super) fn resolve(
     let share = share(cx, &at.key("share"), raw.share);
     let ttl = ttl(cx, &at.key("ttl"), raw.ttl);
     let tags = raw.tags.unwrap_or_default();
+    let tag_pointers = tag_pointers(cx, &at.key("tags").key("json"), tags.json, &vary);
     let max_object = max_object(cx, &at.key("max_object"), raw.max_object, cache);
     let (read, write) = match raw.mode.map_or(raw::Mode::On, |mode| mode.0) {
         raw::Mode::On => (true, true),
@@ -73,6 +75,7 @@ pub(super) fn resolve(
             .map(|tag| tag.0.0)
             .collect(),
         tag_headers: tags.header.map_or_else(default_tags, names),
+        tag_pointers,
         collapse: raw.collapse.unwrap_or(true),
         on_last_reader_gone: match raw.on_last_reader_gone {
             None | Some(raw::LastReaderGoneWord::Cancel) => LastReaderGone::Cancel,
@@ -113,6 +116,20 @@ fn ttl(cx: &mut Cx<'_>, at: &At<'_>, raw: Option<raw::RouteTtl>) -> Ttl {
         // Reported already.
         _ => Ttl::Origin,
     }
+}
+
+fn tag_pointers(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    raw: Option<Vec<Text<Pointer>>>,
+    vary: &VaryRules,
+) -> Vec<String> {
+    let pointers: Vec<_> = raw.into_iter().flatten().map(|pointer| pointer.0.0).collect();
+    if !pointers.is_empty() && vary.body.is_none() {
+        cx.problem(at, "the request body is not part of the key")
+            .hint("cache `POST` or `QUERY`, or say `vary: {body: {}}`");
+    }
+    pointers
 }
 
 fn names(list: Vec<Text<HeaderName>>) -> Vec<HeaderName> {

@@ -27,6 +27,11 @@ fn other_sections() {
 /// Lines that stand in line 6 from column 5 on, below `name: r`.
 const IN_A_ROUTE: &[(&str, &str)] = &[
     (
+        "cache: {tags: {json: [/model]}}",
+        "6:20 routes[0].cache.tags.json: the request body is not part of the key | cache `POST` or \
+             `QUERY`, or say `vary: {body: {}}`",
+    ),
+    (
         "cache: {ttl: {206: 1s}}",
         "6:19 routes[0].cache.ttl.206: a response with status 206 is never stored",
     ),

@@ -65,7 +65,7 @@ routes:
         headers: [accept-language]
         body: {json: {ignore: [/user, /metadata]}, max: 64KiB}
       share: {tenant: {header: x-tenant}}
-      tags: {header: [x-tags], static: ["chat:1"]}
+      tags: {header: [x-tags], static: ["chat:1"], json: [/model]}
       collapse: false
       on_last_reader_gone: finish
       client_control: honour
@@ -140,6 +140,7 @@ fn everything_that_is_written_arrives() {
     let rules = chat.cache.as_ref().unwrap();
     assert_eq!(rules.share, Share::Tenant("x-tenant".parse().unwrap()));
     assert_eq!(rules.body_max(), Some(64 << 10));
+    assert_eq!(rules.tag_pointers, ["/model"]);
     assert_eq!((rules.refresh_ahead, rules.min_uses), (Some(1.5), 3));
     assert!(!rules.vary.query.verbatim && rules.client_control && !rules.collapse);
     assert!(config.routes[1].cache.as_ref().unwrap().vary.query.verbatim);

@@ -39,7 +39,6 @@ const LATER_IN_A_ROUTE: &[(&str, &str)] = &[
         "cache: {vary: {principal: {claim: sub}}}",
         "6:39 cache.vary.principal.claim",
     ),
-    ("cache: {tags: {json: [/model]}}", "6:20 cache.tags.json"),
     ("cache: {sensitive: true}", "6:24 cache.sensitive"),
     ("cache: {nondeterministic: allow}", "6:31 cache.nondeterministic"),
     ("priority: batch", "6:15 priority"),
