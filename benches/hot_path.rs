@@ -235,6 +235,7 @@ fn filled(policy: EvictionPolicy, keys: &[Key]) -> Memory {
             position: 0,
             public: false,
             stored_at: NOW,
+            fetch_time: Duration::ZERO,
         });
         assert!(memory.put(key.primary(), entry), "the level has room");
     }
@@ -249,6 +250,7 @@ const LIFE: Life = Life {
     stale_if_disconnected: Duration::ZERO,
     must_revalidate: false,
     always_validate: false,
+    adapted: None,
 };
 
 fn request_headers() -> HeaderMap {

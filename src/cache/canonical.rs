@@ -62,6 +62,11 @@ pub fn read(content_type: Option<&HeaderValue>, body: &[u8], ignore: &[String]) 
     }
 }
 
+/// Whether a body of this type is JSON.
+pub(super) fn is_json(content_type: Option<&HeaderValue>) -> bool {
+    content_type.is_some_and(|value| json_type(value.as_bytes()).is_some())
+}
+
 /// The media type in lower case if it is JSON, with its parameters unless they say UTF-8, which JSON always is.
 fn json_type(content_type: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(content_type).ok()?;

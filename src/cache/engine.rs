@@ -1,10 +1,12 @@
 //! The cache of the process: levels, flights and the purge log together.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
+use super::adaptive::adapt;
+use super::age::Times;
 use super::control::RequestControl;
 use super::digest::KeyDigest;
 use super::entry::{Entry, NewEntry, Notes};
@@ -18,7 +20,9 @@ use super::negative::NegativeMemory;
 use super::policy::Stored;
 use super::purge::{Facts, Mode, PurgeLog, Purged, Selector, target_of};
 use super::reuse::{self, Use};
+use super::sketch::UseSketch;
 use super::slot::Selected;
+use super::tags::tags_of;
 use super::vary::Nominated;
 use super::verdict::MissReason;
 use crate::clock::{Clock, Timestamp};
@@ -42,6 +46,8 @@ pub struct Cache {
     pub hit_for_miss: NegativeMemory,
     /// Targets that unsafe methods have changed.
     pub invalidations: Invalidations,
+    /// How often keys missed, for routes that store only what is used again; made for the first of them.
+    uses: OnceLock<UseSketch>,
 }
 
 /// What a lookup found.
@@ -77,7 +83,11 @@ pub struct Fill<'a> {
     pub key: &'a Key,
     /// The tenant, when the route shares by tenant.
     pub tenant: Option<[u8; 32]>,
-    /// Its status.
+    /// Header fields of that request.
+    pub asked: &'a HeaderMap,
+    /// Its body.
+    pub asked_body: &'a [u8],
+    /// Status of the response.
     pub status: StatusCode,
     /// Its headers, without hop-by-hop fields.
     pub headers: &'a HeaderMap,
@@ -87,10 +97,14 @@ pub struct Fill<'a> {
     pub nominated: Nominated,
     /// What the policy allowed.
     pub stored: &'a Stored,
+    /// The stale entry in whose place it comes.
+    pub previous: Option<&'a Entry>,
     /// The purge log's position when the fill began.
     pub position: u64,
     /// When the fill began.
     pub began: Timestamp,
+    /// How long it took.
+    pub fetch_time: Duration,
 }
 
 impl Cache {
@@ -102,6 +116,7 @@ impl Cache {
             flights: Flights::new(),
             hit_for_miss: NegativeMemory::new(HIT_FOR_MISS_KEYS, HIT_FOR_MISS, clock),
             invalidations: Invalidations::default(),
+            uses: OnceLock::new(),
         }
     }
 
@@ -173,6 +188,11 @@ impl Cache {
         }
     }
 
+    /// Counts one use of `key` that nothing stored could answer; how many there were lately, with this one.
+    pub fn count_use(&self, key: &Key) -> u16 {
+        self.uses.get_or_init(UseSketch::new).count(key.primary())
+    }
+
     /// Joins the flight that fetches the request's response, or begins one.
     ///
     /// A flight that began before a purge, or before an unsafe request changed the target, is not joined: whoever
@@ -227,7 +247,10 @@ impl Cache {
             _ => (fill.key.primary(), fill.stored.public),
         };
         let label = fill.key.label();
-        let tags = tags_of(fill.route, fill.headers);
+        let rules = fill.route.cache.as_ref();
+        let tags = rules.map_or_else(Vec::new, |rules| {
+            tags_of(rules, fill.headers, fill.asked, fill.asked_body)
+        });
         let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
         let headers = fields::storable(fill.headers, &fill.stored.strip);
         let entry = Entry::build(NewEntry {
@@ -241,10 +264,13 @@ impl Cache {
             headers: &headers,
             notes: fill.notes,
             body,
-            life: fill.stored.life,
+            life: adapt(fill.stored, fill.previous, |old| {
+                old.status() == fill.status && old.has_body(body)
+            }),
             position: fill.position,
             public,
             stored_at: fill.began,
+            fetch_time: fill.fetch_time,
         });
         memory.put(digest, Arc::clone(&entry)).then_some(entry)
     }
@@ -257,10 +283,17 @@ impl Cache {
         headers: &HeaderMap,
         stored: &Stored,
         position: u64,
-        began: Timestamp,
+        times: Times,
     ) -> Arc<Entry> {
         let headers = fields::storable(headers, &stored.strip);
-        let entry = old.refreshed(&headers, stored.life, position, began);
+        let life = adapt(stored, Some(old), |_| true);
+        let entry = old.refreshed(
+            &headers,
+            life,
+            position,
+            times.requested,
+            times.received.since(times.requested),
+        );
         if let Some(memory) = &self.memory {
             memory.put(self.home(key, old), Arc::clone(&entry));
         }
@@ -340,31 +373,4 @@ pub struct Purge {
     pub position: Option<u64>,
     /// The widest kind of selector, as the metric label `scope`.
     pub scope: &'static str,
-}
-
-/// Longest list of tags of one entry; more are ignored.
-const MAX_TAGS: usize = 128;
-
-fn tags_of(route: &config::Route, headers: &HeaderMap) -> Vec<String> {
-    let Some(rules) = &route.cache else {
-        return Vec::new();
-    };
-    let carried = rules
-        .tag_headers
-        .iter()
-        .flat_map(|name| headers.get_all(name))
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split([' ', ',', '\t']))
-        .filter(|tag| !tag.is_empty())
-        .map(str::to_owned);
-    let mut tags: Vec<String> = rules
-        .static_tags
-        .iter()
-        .map(|tag| tag.to_string())
-        .chain(carried)
-        .collect();
-    tags.sort_unstable();
-    tags.dedup();
-    tags.truncate(MAX_TAGS);
-    tags
 }

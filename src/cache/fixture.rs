@@ -47,10 +47,13 @@ pub(super) fn rules() -> RouteCache {
         nondeterministic: true,
         static_tags: Vec::new(),
         tag_headers: Vec::new(),
+        tag_pointers: Vec::new(),
         collapse: true,
         on_last_reader_gone: LastReaderGone::Cancel,
         client_control: false,
+        min_uses: 1,
         max_object: 1 << 20,
+        refresh_ahead: None,
     }
 }
 

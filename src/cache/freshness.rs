@@ -9,7 +9,7 @@ use super::control::{Limit, ResponseControl};
 use super::date::DateField;
 use super::life::Life;
 use crate::clock::Timestamp;
-use crate::config::{Heuristic, RouteCache, Ttl};
+use crate::config::{Adaptive, Heuristic, RouteCache, Ttl};
 
 /// How long past its freshness a response is used while the origin gives no answer at all, where neither the route nor
 /// the origin says so. RFC 9111, section 4.2.4, sets no bound; this one outlasts a restart of the origin.
@@ -99,6 +99,18 @@ impl Judged<'_> {
             stale_if_disconnected: stale_if_error.unwrap_or(by_default),
             must_revalidate: strict || (control.s_maxage.is_some() && !stale_allowed),
             always_validate,
+            adapted: match lifetime {
+                Lifetime::Route(ttl) => self.adaptive().map(|_| ttl),
+                _ => None,
+            },
+        }
+    }
+
+    /// The bounds of the life, if it follows how often the body changes.
+    pub(super) fn adaptive(&self) -> Option<Adaptive> {
+        match self.rules.ttl {
+            Ttl::Adaptive(bounds) => route_ttl(&self.rules.ttl, self.status).map(|_| bounds),
+            _ => None,
         }
     }
 
@@ -141,9 +153,12 @@ pub(super) fn is_understood(status: StatusCode) -> bool {
 
 /// A fixed time is meant for what the route is for: final answers, not errors and temporary redirects.
 pub(super) fn route_ttl(ttl: &Ttl, status: StatusCode) -> Option<Duration> {
+    let final_answer = matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308);
     match ttl {
         Ttl::Origin => None,
-        Ttl::Fixed(ttl) => matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308).then_some(*ttl),
+        Ttl::Fixed(ttl) => final_answer.then_some(*ttl),
+        // The first life; what follows from the entry before is `adaptive::adapt`.
+        Ttl::Adaptive(bounds) => final_answer.then_some(bounds.min),
         Ttl::ByStatus(by_status) => by_status.get(&status.as_u16()).copied(),
     }
 }

@@ -23,6 +23,8 @@ pub struct Life {
     pub must_revalidate: bool,
     /// Validated before every use (`no-cache`).
     pub always_validate: bool,
+    /// The time to live that an adaptive route gave it, from which the next one follows; none elsewhere.
+    pub adapted: Option<Duration>,
 }
 
 impl Life {

@@ -1,5 +1,6 @@
 //! The cache engine: policy, keys, entries, levels, flights and the purge log.
 
+mod adaptive;
 pub mod age;
 pub mod canonical;
 pub mod conditional;
@@ -32,10 +33,13 @@ pub mod policy;
 pub mod purge;
 pub mod query;
 pub mod range;
+pub mod refresh_ahead;
 pub mod reuse;
+mod sketch;
 pub mod slot;
 pub mod status;
 pub mod stream;
+mod tags;
 mod targeted;
 pub mod usage;
 pub mod vary;

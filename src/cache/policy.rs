@@ -10,7 +10,7 @@ use super::life::Life;
 use super::partition::{credentials, is_public};
 use super::verdict::RefuseReason;
 use super::{stream, vary};
-use crate::config::{RouteCache, Share};
+use crate::config::{Adaptive, RouteCache, Share};
 
 /// What counts of the request that fetched the response.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,8 @@ pub struct Stored {
     pub public: bool,
     /// Fields that are not stored with it (`no-cache="field"`, `private="field"`).
     pub strip: Vec<HeaderName>,
+    /// The bounds of its life, if that follows how often the body changes.
+    pub adaptive: Option<Adaptive>,
 }
 
 /// Decides whether the response may be stored, and for how long.
@@ -68,6 +70,7 @@ pub fn may_store(
     Ok(Stored {
         life,
         public: is_public(rules, request.headers, &control),
+        adaptive: judged.adaptive(),
         strip,
     })
 }
@@ -307,6 +310,10 @@ mod tests {
             Ttl::Origin,
             Ttl::Fixed(Duration::from_secs(9)),
             Ttl::ByStatus([(200, Duration::MAX)].into()),
+            Ttl::Adaptive(Adaptive {
+                min: Duration::from_secs(9),
+                max: Duration::MAX,
+            }),
         ] {
             for share in [Share::Safe, Share::Principal, Share::All] {
                 let mut exchange = Exchange::get();

@@ -143,6 +143,7 @@ mod tests {
         stale_if_disconnected: Duration::from_secs(80),
         must_revalidate: false,
         always_validate: false,
+        adapted: None,
     };
 
     fn after(seconds: u64) -> Timestamp {

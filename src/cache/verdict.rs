@@ -106,6 +106,8 @@ pub enum RefuseReason {
     Private,
     /// The response sets a cookie.
     SetCookie,
+    /// The key was not asked for often enough yet.
+    MinUses,
     /// The answer to this method is no entry (`HEAD`, or a method that is not cached).
     Method,
     /// The status is not cacheable here.
@@ -144,6 +146,7 @@ impl RefuseReason {
             Self::NoStore => "no-store",
             Self::Private => "private",
             Self::SetCookie => "set-cookie",
+            Self::MinUses => "min-uses",
             Self::Method => "method",
             Self::Status => "status",
             Self::NoFreshness => "no-freshness",

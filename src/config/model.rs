@@ -387,14 +387,20 @@ pub struct RouteCache {
     pub static_tags: Vec<Arc<str>>,
     /// Response headers that carry tags.
     pub tag_headers: Vec<HeaderName>,
+    /// JSON pointers into the request body to values that are tags; empty where the body is not part of the key.
+    pub tag_pointers: Vec<String>,
     /// One fill at a time per key.
     pub collapse: bool,
     /// Whether a fill ends when nobody reads it any more.
     pub on_last_reader_gone: LastReaderGone,
     /// Whether the request's `Cache-Control` may force or refuse the cache.
     pub client_control: bool,
+    /// From which use of a key on its answer is stored, 1 to 1000.
+    pub min_uses: u16,
     /// Bytes of one entry.
     pub max_object: u64,
+    /// How early popular entries are refreshed, above 0; none: not before they expire.
+    pub refresh_ahead: Option<f64>,
 }
 
 /// How long a response is fresh.
@@ -406,6 +412,17 @@ pub enum Ttl {
     Fixed(Duration),
     /// By status; a status not listed follows the origin.
     ByStatus(BTreeMap<u16, Duration>),
+    /// By how often the answer changes.
+    Adaptive(Adaptive),
+}
+
+/// Bounds of a life that follows how often the answer changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adaptive {
+    /// The shortest life, and the first one; more than zero.
+    pub min: Duration,
+    /// The longest life; at least `min`.
+    pub max: Duration,
 }
 
 /// Heuristic freshness (RFC 9111, section 4.2.2).

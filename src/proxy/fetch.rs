@@ -21,8 +21,9 @@ use crate::cache::engine::Lookup;
 use crate::cache::entry::Entry;
 use crate::cache::flight::{Boarded, Follower, Grounds, Head, Leader, Ticket};
 use crate::cache::policy::{self, RequestFacts};
+use crate::cache::refresh_ahead::is_due;
 use crate::cache::status::Outcome;
-use crate::cache::verdict::BypassReason;
+use crate::cache::verdict::{BypassReason, RefuseReason};
 use crate::config::{LastReaderGone, Route, RouteCache, Usage};
 use crate::control::state::ActiveRoute;
 use crate::telemetry::record::CacheResult;
@@ -63,6 +64,13 @@ pub(crate) async fn fetch(
         let answer = pass::pass(exchange, route, request).await?;
         reconsider(exchange, rules, request, &keyed, &answer);
         return Ok(answer);
+    }
+    // What was stored once had been asked for often enough.
+    if rules.min_uses > 1
+        && stale.is_none()
+        && exchange.worker.state.cache.count_use(&keyed.key) < rules.min_uses
+    {
+        return pass::unstored(exchange, route, request, RefuseReason::MinUses).await;
     }
     let keyed = Arc::new(keyed);
     for _ in 0..BOARDINGS {
@@ -142,6 +150,21 @@ fn landed(exchange: &Exchange, rules: &RouteCache, request: &Inbound, keyed: &Ke
     {
         Lookup::Fresh(entry) => Some(entry),
         Lookup::Refresh(_) | Lookup::Miss { .. } => None,
+    }
+}
+
+/// Validates `entry`, which is still fresh, without anybody waiting for it, if this request is the one to do so.
+pub(crate) fn refresh_ahead(
+    exchange: &Exchange,
+    route: &Arc<ActiveRoute>,
+    request: &mut Inbound,
+    keyed: &Keyed,
+    entry: &Arc<Entry>,
+    beta: f64,
+) {
+    let (now, random) = (exchange.record.started, exchange.worker.ids.uniform());
+    if is_due(entry.life(), entry.fetch_time(), beta, now, random) {
+        refresh_behind(exchange, route, request, keyed, entry);
     }
 }
 

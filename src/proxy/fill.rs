@@ -231,14 +231,7 @@ impl Fill {
         let merged = conditional::merge_not_modified(&old.headers(), fresh);
         let cache = &self.worker.state.cache;
         match self.may_store(old.status(), &merged, times) {
-            Ok((stored, _)) => cache.refresh(
-                &self.keyed.key,
-                old,
-                &merged,
-                &stored,
-                self.position,
-                times.requested,
-            ),
+            Ok((stored, _)) => cache.refresh(&self.keyed.key, old, &merged, &stored, self.position, times),
             // The origin confirms the body and forbids keeping it: it answers those aboard, and nobody after.
             Err(_) => {
                 cache.remove(&self.keyed.key, old);

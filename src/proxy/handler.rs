@@ -85,7 +85,12 @@ async fn answer(
         }
     };
     match lookup(exchange, rules, request, &keyed) {
-        Lookup::Fresh(entry) => Ok(serve::fresh(exchange, request, &entry)),
+        Lookup::Fresh(entry) => {
+            if let Some(beta) = rules.refresh_ahead {
+                fetch::refresh_ahead(exchange, &route, request, &keyed, &entry, beta);
+            }
+            Ok(serve::fresh(exchange, request, &entry))
+        }
         Lookup::Refresh(entry) => {
             fetch::refresh_behind(exchange, &route, request, &keyed, &entry);
             Ok(serve::stale(exchange, request, &entry, "stale-while-revalidate"))

@@ -11,6 +11,7 @@ use super::headers;
 use super::inbound::{Inbound, key_headers};
 use super::interim::InterimSender;
 use crate::cache::status::Outcome;
+use crate::cache::verdict::RefuseReason;
 use crate::cache::{groups, invalidate, query};
 use crate::config::{QueryRule, Route};
 use crate::control::state::ActiveRoute;
@@ -21,6 +22,26 @@ pub(crate) async fn pass(
     exchange: &mut Exchange,
     route: &ActiveRoute,
     request: &mut Inbound,
+) -> Result<Answer, ProxyError> {
+    ask(exchange, route, request, Outcome::Passed).await
+}
+
+/// Forwards a request that was looked up, and whose answer will not be stored, whatever it is.
+pub(crate) async fn unstored(
+    exchange: &mut Exchange,
+    route: &ActiveRoute,
+    request: &mut Inbound,
+    reason: RefuseReason,
+) -> Result<Answer, ProxyError> {
+    exchange.refused(reason);
+    ask(exchange, route, request, Outcome::Refused(reason)).await
+}
+
+async fn ask(
+    exchange: &mut Exchange,
+    route: &ActiveRoute,
+    request: &mut Inbound,
+    outcome: Outcome,
 ) -> Result<Answer, ProxyError> {
     let payload = request.take_body(exchange);
     let request = &*request;
@@ -33,7 +54,7 @@ pub(crate) async fn pass(
     };
     let response = send(exchange, route, request, outgoing).await?;
     invalidate(exchange, route, request, &response);
-    Ok(through(exchange, response, Outcome::Passed))
+    Ok(through(exchange, response, outcome))
 }
 
 /// The request for the upstream, without its body.

@@ -124,6 +124,8 @@ impl Fill {
             route: &self.route.config,
             key: &self.keyed.key,
             tenant: self.keyed.tenant,
+            asked: &self.asked,
+            asked_body: &self.body,
             status: arrival.status,
             headers: &arrival.headers,
             notes: Notes {
@@ -132,8 +134,10 @@ impl Fill {
             },
             nominated: arrival.nominated,
             stored: &arrival.stored,
+            previous: self.stale.as_deref(),
             position: self.position,
             began: arrival.times.requested,
+            fetch_time: self.worker.state.clock.now().since(arrival.times.requested),
         };
         self.worker.state.cache.store(&fill, chunks);
     }

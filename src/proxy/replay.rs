@@ -114,8 +114,10 @@ mod tests {
                 stale_if_disconnected: Duration::ZERO,
                 must_revalidate: false,
                 always_validate: false,
+                adapted: None,
             },
             position: 0,
+            fetch_time: Duration::ZERO,
             public: false,
             stored_at: BEGAN,
         })

@@ -192,6 +192,12 @@ impl IdSource {
         }
     }
 
+    /// A number above 0 and at most 1, evenly spread.
+    pub fn uniform(&self) -> f64 {
+        // 53 bits, as many as a float holds.
+        ((mix(self.advance()) >> 11) + 1) as f64 / (1_u64 << 53) as f64
+    }
+
     fn advance(&self) -> u64 {
         const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
         self.counter
@@ -285,5 +291,14 @@ mod tests {
             assert!(seen.insert(two.trace_id()));
         }
         assert_ne!(IdSource::new().span_id(), IdSource::new().span_id());
+    }
+
+    #[test]
+    fn numbers_are_spread_evenly_above_zero_up_to_one() {
+        let ids = IdSource::from_seed(1, 2);
+        let drawn: Vec<f64> = (0..10_000).map(|_| ids.uniform()).collect();
+        assert!(drawn.iter().all(|number| *number > 0.0 && *number <= 1.0));
+        let mean = drawn.iter().sum::<f64>() / 10_000.0;
+        assert!((0.48..0.52).contains(&mean), "{mean}");
     }
 }

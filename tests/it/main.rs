@@ -21,6 +21,7 @@ mod interim;
 mod invalidation;
 mod isolation;
 mod lifecycle;
+mod lifetimes;
 mod malformed;
 mod purge;
 mod races;

@@ -229,3 +229,51 @@ async fn an_acknowledged_purge_is_counted_and_written_down() {
     let state = std::fs::read_dir(sidecar.directory().join("state")).unwrap();
     assert!(state.count() > 0, "the log lies in the state directory");
 }
+
+#[tokio::test]
+async fn by_what_the_request_body_names() {
+    let origin = Origin::start().await;
+    origin.on("*", |seen| {
+        Reply::ok(seen.body)
+            .header("surrogate-key", "answers")
+            .header("cache-groups", "\"all chats\"")
+    });
+    let config = ConfigText::new(origin.address()).routes(
+        r#"
+- name: chat
+  match: {path: /chat}
+  upstream: hub
+  cache:
+    methods: [POST]
+    ttl: 300s
+    tags: {header: [surrogate-key, cache-groups], static: [chat], json: [/model, /tools]}
+"#,
+    );
+    let sidecar = Sidecar::start(&config).await;
+    let bodies = [
+        r#"{"model": "small", "q": 1}"#,
+        r#"{"model": "large", "q": 1, "tools": ["search"]}"#,
+    ];
+    for (tag, expected) in [
+        ("small", [true, false]),
+        ("large", [false, true]),
+        ("search", [false, true]),
+        ("1", [false, false]),
+        ("chat", [true, true]),
+        ("answers", [true, true]),
+        ("all chats", [true, true]),
+    ] {
+        for body in bodies {
+            sidecar.fetch(Call::json("/chat", body)).await;
+            assert!(
+                sidecar.fetch(Call::json("/chat", body)).await.cache_says("hit"),
+                "{body}"
+            );
+        }
+        sidecar.purge(&json!({"tags": [tag]})).await;
+        for (body, gone) in bodies.into_iter().zip(expected) {
+            let answer = sidecar.fetch(Call::json("/chat", body)).await;
+            assert_eq!(!answer.cache_says("hit"), gone, "{tag}: {body}");
+        }
+    }
+}

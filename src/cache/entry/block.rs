@@ -50,3 +50,13 @@ pub(super) fn put_frame(bytes: &mut Vec<u8>, part: &[u8]) {
     bytes.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
     bytes.extend_from_slice(part);
 }
+
+/// What an allocation of `len` bytes takes from the heap: jemalloc's size classes, four to each power of two and 16
+/// bytes apart up to 128. glibc's rounding is finer.
+pub(in crate::cache) const fn heap_bytes(len: usize) -> usize {
+    match len {
+        0 => 0,
+        1..=128 => len.next_multiple_of(16),
+        _ => len.next_multiple_of(1 << ((len - 1).ilog2() - 2)),
+    }
+}

@@ -14,12 +14,14 @@ use std::fmt;
 use std::mem::size_of;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 pub use self::block::Tags;
+pub(super) use self::block::heap_bytes;
 use self::block::{Frames, HeaderLines, framed_len, put_frame};
 pub use self::notes::Notes;
 use super::life::Life;
@@ -68,6 +70,8 @@ pub struct NewEntry<'a> {
     pub public: bool,
     /// When it was made.
     pub stored_at: Timestamp,
+    /// How long the fetch took, from the request to the end of the response.
+    pub fetch_time: Duration,
 }
 
 /// A stored response. Immutable but for its hit counter and what is known of purges.
@@ -90,6 +94,7 @@ pub struct Entry {
     life: Life,
     position: u64,
     stored_at: Timestamp,
+    fetch_time: Duration,
     hits: AtomicU64,
     /// Position of the purge log up to which `mark` is true.
     checked: AtomicU64,
@@ -142,6 +147,7 @@ impl Entry {
             life: new.life,
             position: new.position,
             stored_at: new.stored_at,
+            fetch_time: new.fetch_time,
             hits: AtomicU64::new(0),
             checked: AtomicU64::new(new.position),
             mark: AtomicU8::new(0),
@@ -156,6 +162,7 @@ impl Entry {
         life: Life,
         position: u64,
         stored_at: Timestamp,
+        fetch_time: Duration,
     ) -> Arc<Self> {
         let tags: Vec<&str> = self.tags().collect();
         let entry = Self::build(NewEntry {
@@ -173,6 +180,7 @@ impl Entry {
             position,
             public: self.public,
             stored_at,
+            fetch_time,
         });
         entry.hits.store(self.hits(), Ordering::Relaxed);
         entry
@@ -269,6 +277,18 @@ impl Entry {
         self.bytes.len() - self.body_at
     }
 
+    /// Whether its body is what these pieces make together.
+    pub fn has_body(&self, pieces: &[Bytes]) -> bool {
+        let mut rest = self.part(self.body_at, self.bytes.len());
+        for piece in pieces {
+            match rest.strip_prefix(&**piece) {
+                Some(after) => rest = after,
+                None => return false,
+            }
+        }
+        rest.is_empty()
+    }
+
     /// The whole cache key.
     pub fn full_key(&self) -> &[u8] {
         self.part(0, self.label_at)
@@ -312,6 +332,11 @@ impl Entry {
     /// When it was made.
     pub fn stored_at(&self) -> Timestamp {
         self.stored_at
+    }
+
+    /// How long the last fetch or validation took.
+    pub fn fetch_time(&self) -> Duration {
+        self.fetch_time
     }
 
     /// How often it was used.
@@ -373,15 +398,5 @@ impl fmt::Debug for Entry {
             .field("life", &self.life)
             .field("position", &self.position)
             .finish_non_exhaustive()
-    }
-}
-
-/// What an allocation of `len` bytes takes from the heap: jemalloc's size classes, four to each power of two and 16
-/// bytes apart up to 128. glibc's rounding is finer.
-pub(super) const fn heap_bytes(len: usize) -> usize {
-    match len {
-        0 => 0,
-        1..=128 => len.next_multiple_of(16),
-        _ => len.next_multiple_of(1 << ((len - 1).ilog2() - 2)),
     }
 }

@@ -1,7 +1,6 @@
 //! Entries for the tests of the cache.
 
 use super::*;
-use std::time::Duration;
 
 /// What a response nominates that varies on `name`, for a request with `value`.
 pub(in crate::cache) fn nominated(name: &str, value: &str) -> Nominated {
@@ -25,7 +24,19 @@ pub(in crate::cache) fn life() -> Life {
         stale_if_disconnected: Duration::ZERO,
         must_revalidate: false,
         always_validate: false,
+        adapted: None,
     }
+}
+
+/// An entry with this life.
+pub(in crate::cache) fn entry_with_life(label: &str, life: Life) -> Arc<Entry> {
+    entry(label, &[], 0).refreshed(
+        &HeaderMap::new(),
+        life,
+        0,
+        Timestamp::from_secs(1),
+        Duration::ZERO,
+    )
 }
 
 /// An entry of the route named before the first colon of `label`, keyed by its label.
@@ -56,5 +67,6 @@ pub(in crate::cache) fn entry_with(
         position,
         public: false,
         stored_at: Timestamp::from_secs(1),
+        fetch_time: Duration::ZERO,
     })
 }

@@ -33,6 +33,7 @@ fn build(headers: &HeaderMap, body: &[Bytes]) -> Arc<Entry> {
         position: 7,
         public: true,
         stored_at: Timestamp::from_secs(9),
+        fetch_time: Duration::from_millis(3),
     })
 }
 
@@ -99,13 +100,38 @@ fn the_buffers_that_the_body_was_read_into_are_released() {
 }
 
 #[test]
+fn a_body_is_compared_piece_by_piece() {
+    let entry = build(&headers(), &[Bytes::from_static(b"hello")]);
+    let same = |pieces: &[&'static str]| {
+        let pieces: Vec<Bytes> = pieces
+            .iter()
+            .map(|piece| Bytes::from_static(piece.as_bytes()))
+            .collect();
+        entry.has_body(&pieces)
+    };
+    assert!(same(&["hello"]) && same(&["he", "", "llo"]));
+    assert!(!same(&[]) && !same(&["hell"]) && !same(&["hello", "!"]) && !same(&["he", "lo"]));
+    assert!(build(&headers(), &[]).has_body(&[]));
+}
+
+#[test]
 fn a_refreshed_entry_keeps_body_and_identity_and_forgets_purges() {
     let entry = build(&headers(), &[Bytes::from_static(b"hello")]);
     entry.count_hit();
     entry.note(Purged::Soft, 8);
     let mut merged = headers();
     merged.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=5"));
-    let refreshed = entry.refreshed(&merged, sample::life(), 12, Timestamp::from_secs(20));
+    let refreshed = entry.refreshed(
+        &merged,
+        sample::life(),
+        12,
+        Timestamp::from_secs(20),
+        Duration::from_millis(1),
+    );
+    assert_eq!(
+        (entry.fetch_time().as_millis(), refreshed.fetch_time().as_millis()),
+        (3, 1)
+    );
     assert_eq!(refreshed.body(), "hello");
     assert_eq!(
         (refreshed.pace(), refreshed.usage()),
@@ -159,5 +185,5 @@ fn weight_covers_every_allocation_of_an_entry() {
 fn debug_output_shows_no_contents() {
     let entry = build(&headers(), &[Bytes::from_static(b"hello")]);
     let shown = format!("{entry:?}");
-    assert!(!shown.contains("hello") && !shown.contains("page=2") && !shown.contains("one"));
+    assert!(!shown.contains("hello") && !shown.contains("page=2") && !shown.contains("\"one"));
 }

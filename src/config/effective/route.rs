@@ -128,7 +128,11 @@ fn route_cache(rules: Option<&RouteCache>) -> Value {
         "mode": mode,
         "methods": words(&rules.methods),
         "vary": vary(&rules.vary),
-        "tags": {"header": words(&rules.tag_headers), "static": words(&rules.static_tags)},
+        "tags": {
+            "header": words(&rules.tag_headers),
+            "static": words(&rules.static_tags),
+            "json": words(&rules.tag_pointers),
+        },
         "nondeterministic": if rules.nondeterministic { "allow" } else { "bypass" },
         "collapse": rules.collapse,
         "on_last_reader_gone": match rules.on_last_reader_gone {
@@ -136,7 +140,7 @@ fn route_cache(rules: Option<&RouteCache>) -> Value {
             LastReaderGone::Finish => "finish",
         },
         "client_control": if rules.client_control { "honour" } else { "ignore" },
-        "min_uses": 1,
+        "min_uses": rules.min_uses,
         "max_object": size(rules.max_object),
         "sensitive": false,
     });
@@ -146,6 +150,9 @@ fn route_cache(rules: Option<&RouteCache>) -> Value {
         Ttl::ByStatus(list) => {
             let entry = |(status, ttl): (&u16, &Duration)| (status.to_string(), duration(*ttl));
             Some(Value::Object(list.iter().map(entry).collect()))
+        }
+        Ttl::Adaptive(Adaptive { min, max }) => {
+            Some(json!({"adaptive": {"min": duration(*min), "max": duration(*max)}}))
         }
     };
     let share = match &rules.share {
@@ -157,7 +164,9 @@ fn route_cache(rules: Option<&RouteCache>) -> Value {
     let heuristic = rules
         .heuristic
         .map(|rule| json!({"fraction": rule.fraction, "max": duration(rule.max)}));
+    let refresh_ahead = rules.refresh_ahead.map(|beta| json!({"beta": beta}));
     put(&mut shown, "ttl", ttl);
+    put(&mut shown, "refresh_ahead", refresh_ahead);
     put(&mut shown, "heuristic", heuristic);
     put(
         &mut shown,

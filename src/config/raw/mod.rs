@@ -9,6 +9,7 @@ mod later;
 mod route;
 mod route_cache;
 mod telemetry;
+mod ttl;
 mod upstream;
 mod usage;
 
@@ -30,6 +31,7 @@ pub use later::*;
 pub use route::*;
 pub use route_cache::*;
 pub use telemetry::*;
+pub use ttl::*;
 pub use upstream::*;
 pub use usage::*;
 

@@ -13,7 +13,9 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use crate::config::scalar::{Later, Refusal, Scalar, Text, Whole};
 use crate::config::units::{Positive, Share, Size};
-use crate::config::values::{CookieName, Plain, Pointer, Status, TagText};
+use crate::config::values::{CookieName, Plain, Pointer, TagText};
+
+use super::RouteTtl;
 
 /// How responses of a route are cached.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -26,7 +28,8 @@ pub struct RouteCache {
     #[schemars(extend("default" = ["GET", "HEAD"]))]
     pub methods: Option<Vec<Text<Method>>>,
     /// How long a response is fresh, whatever the origin says; or by status: `{200: 300s, 404: 10s}`, where a
-    /// status not listed follows the origin. Absent: the origin's headers alone decide.
+    /// status not listed follows the origin, and errors are stored if listed; or `{adaptive: {min: 10s, max: 1h}}`, by how often the answer changes.
+    /// Absent: the origin's headers alone decide.
     pub ttl: Option<RouteTtl>,
     /// Freshness from `Last-Modified` where nothing else gives one; absent: none.
     pub heuristic: Option<HeuristicRule>,
@@ -57,14 +60,16 @@ pub struct RouteCache {
     /// Whether the request's `Cache-Control` may force or refuse the cache.
     #[schemars(extend("default" = "ignore"))]
     pub client_control: Option<ClientControl>,
-    /// Requests for a key before it is stored; only 1 for now.
+    /// From which request for a key on its answer is stored. Requests before that pass, each on its own. They are
+    /// counted roughly: sometimes too many, and halved with every 65,536 of them.
     #[schemars(extend("default" = 1))]
     pub min_uses: Option<Whole<1, 1000>>,
     /// Bytes of one entry, at most the level's `max_object`.
     #[schemars(extend("default" = "2MiB"))]
     pub max_object: Option<Text<Positive<Size>>>,
-    /// Refresh of popular entries before they expire.
-    pub refresh_ahead: Option<Later<RefreshAhead>>,
+    /// Refresh of popular entries before they expire: the client gets the fresh entry at once, and the origin is asked
+    /// behind it. Absent: never.
+    pub refresh_ahead: Option<RefreshAhead>,
     /// Whether entries must be encrypted below the memory level; only false for now.
     #[schemars(extend("default" = false))]
     pub sensitive: Option<bool>,
@@ -99,100 +104,6 @@ impl Scalar for Mode {
                 .hint("one of `on`, `off`, `read_only`, `write_only`")),
         }
     }
-}
-
-/// How long a response is fresh.
-#[derive(Clone, Debug)]
-pub enum RouteTtl {
-    /// So long.
-    Fixed(Duration),
-    /// By status.
-    ByStatus(Vec<(Status, Duration)>),
-}
-
-impl<'de> Deserialize<'de> for RouteTtl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RouteTtlVisitor)
-    }
-}
-
-/// The keys of a `ttl` map.
-enum TtlKey {
-    Status(Status),
-    Adaptive,
-}
-
-impl Scalar for TtlKey {
-    const NAME: &'static str = "status";
-    const EXAMPLE: &'static str = "200";
-
-    fn parse(text: &str) -> Result<Self, Refusal> {
-        match text {
-            "adaptive" => Ok(Self::Adaptive),
-            text => Status::parse(text).map(Self::Status),
-        }
-    }
-}
-
-struct RouteTtlVisitor;
-
-impl<'de> Visitor<'de> for RouteTtlVisitor {
-    type Value = RouteTtl;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a duration like `300s`, or a map of statuses")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<RouteTtl, E> {
-        Duration::parse(text).map(RouteTtl::Fixed).map_err(E::custom)
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<RouteTtl, E> {
-        self.visit_str(&number.to_string())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RouteTtl, A::Error> {
-        let mut by_status = Vec::new();
-        while let Some(Text(key)) = map.next_key::<Text<TtlKey>>()? {
-            match key {
-                TtlKey::Status(status) => by_status.push((status, map.next_value::<Text<Duration>>()?.0)),
-                TtlKey::Adaptive => match map.next_value::<Later<Adaptive>>()? {
-                    Later::Never(never, _) => match never {},
-                },
-            }
-        }
-        Ok(RouteTtl::ByStatus(by_status))
-    }
-}
-
-impl JsonSchema for RouteTtl {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "RouteTtl".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let duration = generator.subschema_for::<Text<Duration>>();
-        json_schema!({"anyOf": [duration.clone(), {
-            "type": "object",
-            "properties": {"adaptive": generator.subschema_for::<Later<Adaptive>>()},
-            "patternProperties": {"^[2-5][0-9][0-9]$": duration},
-            "additionalProperties": false,
-        }]})
-    }
-}
-
-/// A life that follows how often the answer changes.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Adaptive {
-    /// Shortest.
-    pub min: Option<Text<Duration>>,
-    /// Longest.
-    pub max: Option<Text<Duration>>,
 }
 
 /// Freshness from `Last-Modified` (RFC 9111, section 4.2.2).
@@ -350,19 +261,24 @@ pub enum Nondeterministic {
     Bypass,
 }
 
-/// Tags by which entries can be purged.
+/// Tags by which entries can be purged: up to 128 for each entry, of up to 1024 bytes; what is more or longer is left
+/// out.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tags {
-    /// Response headers that carry tags, separated by spaces or commas.
+    /// Response headers that carry tags: `surrogate-key` separated by spaces, `cache-tag` and `edge-cache-tag` by
+    /// commas, `cache-groups` as a list of strings (RFC 9875), any other by spaces or commas. The client gets them
+    /// too, unless `headers.response.remove` names them.
     #[schemars(extend("default" = ["surrogate-key", "cache-tag"]))]
     pub header: Option<Vec<Text<HeaderName>>>,
     /// Tags of every entry of this route.
     #[serde(rename = "static")]
     #[schemars(extend("default" = []))]
     pub fixed: Option<Vec<Text<TagText>>>,
-    /// JSON pointers into the request body whose values are tags.
-    pub json: Option<Later<Vec<Text<Pointer>>>>,
+    /// JSON pointers into the request body, which must be part of the key. The text, number or truth value there is a
+    /// tag, and each of a list of them; the response body is not looked at.
+    #[schemars(extend("default" = []))]
+    pub json: Option<Vec<Text<Pointer>>>,
 }
 
 /// What becomes of a fill that nobody reads any more.
@@ -387,10 +303,31 @@ pub enum ClientControl {
     Honour,
 }
 
-/// Refresh of popular entries before they expire.
+/// Refresh of popular entries before they expire. Each hit draws a number; the nearer the end of freshness, and the
+/// longer the last fetch took, the more likely it is that this hit starts the refresh (XFetch; Vattani, Chierichetti,
+/// Lowenstein 2015). So an entry that is asked for often is hardly ever waited for, and one that is not just expires.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshAhead {
-    /// Above 1 refreshes earlier.
-    pub beta: Option<f64>,
+    /// Above 1 refreshes earlier, below 1 later; more than 0, at most 1000.
+    #[schemars(extend("default" = 1.0))]
+    pub beta: Option<Text<Beta>>,
+}
+
+/// How early entries are refreshed, in units of the time that a fetch takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Beta(pub f64);
+
+impl Scalar for Beta {
+    const NAME: &'static str = "number";
+    const EXAMPLE: &'static str = "1.0";
+    const TYPES: &'static [&'static str] = &["number"];
+    const NUMBERS: bool = true;
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match text.parse() {
+            Ok(beta) if beta > 0.0 && beta <= 1000.0 => Ok(Self(beta)),
+            _ => Err(Refusal::new(format!("`{text}` is no such factor")).hint("more than 0, at most 1000")),
+        }
+    }
 }

@@ -8,15 +8,20 @@ use http::{HeaderName, Method};
 
 use super::{Cx, to_usize};
 use crate::config::model::{
-    BodyKey, Cache, Heuristic, LastReaderGone, PrincipalSource, QueryRule, RouteCache, Share, Ttl, VaryRules,
+    Adaptive, BodyKey, Cache, Heuristic, LastReaderGone, PrincipalSource, QueryRule, RouteCache, Share, Ttl,
+    VaryRules,
 };
 use crate::config::raw;
 use crate::config::scalar::{Scalar, Text};
 use crate::config::tree::At;
 use crate::config::units::{Positive, Size, format_size};
+use crate::config::values::Pointer;
 
 const DEFAULT_MAX_OBJECT: u64 = 2 << 20;
 const DEFAULT_MAX_BODY: u64 = 1 << 20;
+
+/// The value that is optimal if fetches take as long as the last one (Vattani et al. 2015, section 4).
+const DEFAULT_BETA: f64 = 1.0;
 
 /// The most of a request body that is ever held back for its digest.
 const LIMIT_MAX_BODY: u64 = 64 << 20;
@@ -28,16 +33,15 @@ pub(super) fn resolve(
     raw: raw::RouteCache,
     cache: &Cache,
 ) -> Option<RouteCache> {
-    if raw.min_uses.is_some_and(|uses| uses.0 != 1) {
-        cx.later(&at.key("min_uses"));
-    }
     if raw.sensitive == Some(true) {
         cx.later(&at.key("sensitive"));
     }
     let methods = methods(cx, at, raw.methods);
     let vary = vary(cx, &at.key("vary"), raw.vary.unwrap_or_default(), &methods);
     let share = share(cx, &at.key("share"), raw.share);
+    let ttl = ttl(cx, &at.key("ttl"), raw.ttl);
     let tags = raw.tags.unwrap_or_default();
+    let tag_pointers = tag_pointers(cx, &at.key("tags").key("json"), tags.json, &vary);
     let max_object = max_object(cx, &at.key("max_object"), raw.max_object, cache);
     let (read, write) = match raw.mode.map_or(raw::Mode::On, |mode| mode.0) {
         raw::Mode::On => (true, true),
@@ -55,15 +59,7 @@ pub(super) fn resolve(
         read,
         write,
         methods,
-        ttl: match raw.ttl {
-            None => Ttl::Origin,
-            Some(raw::RouteTtl::Fixed(ttl)) => Ttl::Fixed(ttl),
-            Some(raw::RouteTtl::ByStatus(list)) => Ttl::ByStatus(
-                list.into_iter()
-                    .map(|(status, ttl)| (status.0, ttl))
-                    .collect::<BTreeMap<_, _>>(),
-            ),
-        },
+        ttl,
         heuristic: raw.heuristic.map(|rule| Heuristic {
             fraction: rule.fraction.map_or(0.1, |share| share.0.0),
             max: rule.max.map_or(Duration::from_secs(86_400), |max| max.0),
@@ -80,14 +76,61 @@ pub(super) fn resolve(
             .map(|tag| tag.0.0)
             .collect(),
         tag_headers: tags.header.map_or_else(default_tags, names),
+        tag_pointers,
         collapse: raw.collapse.unwrap_or(true),
         on_last_reader_gone: match raw.on_last_reader_gone {
             None | Some(raw::LastReaderGoneWord::Cancel) => LastReaderGone::Cancel,
             Some(raw::LastReaderGoneWord::Finish) => LastReaderGone::Finish,
         },
         client_control: matches!(raw.client_control, Some(raw::ClientControl::Honour)),
+        min_uses: raw
+            .min_uses
+            .map_or(1, |uses| u16::try_from(uses.0).unwrap_or(u16::MAX)),
         max_object,
+        refresh_ahead: raw
+            .refresh_ahead
+            .map(|rule| rule.beta.map_or(DEFAULT_BETA, |beta| beta.0.0)),
     })
+}
+
+fn ttl(cx: &mut Cx<'_>, at: &At<'_>, raw: Option<raw::RouteTtl>) -> Ttl {
+    let adaptive = match raw {
+        None => return Ttl::Origin,
+        Some(raw::RouteTtl::Fixed(ttl)) => return Ttl::Fixed(ttl),
+        Some(raw::RouteTtl::ByStatus(list)) => {
+            let list = list.into_iter().map(|(status, ttl)| (status.0, ttl));
+            return Ttl::ByStatus(list.collect::<BTreeMap<_, _>>());
+        }
+        Some(raw::RouteTtl::Adaptive(adaptive)) => adaptive,
+    };
+    let at = at.key("adaptive");
+    let (min, max) = (
+        cx.required(&at, "min", adaptive.min),
+        cx.required(&at, "max", adaptive.max),
+    );
+    match (min, max) {
+        (Some(Positive(min)), Some(Positive(max))) if min <= max => Ttl::Adaptive(Adaptive { min, max }),
+        (Some(_), Some(_)) => {
+            cx.problem(&at.key("max"), "`max` is less than `min`");
+            Ttl::Origin
+        }
+        // Reported already.
+        _ => Ttl::Origin,
+    }
+}
+
+fn tag_pointers(
+    cx: &mut Cx<'_>,
+    at: &At<'_>,
+    raw: Option<Vec<Text<Pointer>>>,
+    vary: &VaryRules,
+) -> Vec<String> {
+    let pointers: Vec<_> = raw.into_iter().flatten().map(|pointer| pointer.0.0).collect();
+    if !pointers.is_empty() && vary.body.is_none() {
+        cx.problem(at, "the request body is not part of the key")
+            .hint("cache `POST` or `QUERY`, or say `vary: {body: {}}`");
+    }
+    pointers
 }
 
 fn names(list: Vec<Text<HeaderName>>) -> Vec<HeaderName> {

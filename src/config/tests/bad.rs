@@ -41,6 +41,35 @@ const IN_A_ROUTE: &[(&str, &str)] = &[
         "6:27 routes[0].usage.json.input: `usage.in` is not a JSON pointer | did you mean `/usage/in`?",
     ),
     (
+        "cache: {tags: {json: [/model]}}",
+        "6:20 routes[0].cache.tags.json: the request body is not part of the key | cache `POST` or \
+             `QUERY`, or say `vary: {body: {}}`",
+    ),
+    (
+        "cache: {ttl: {206: 1s}}",
+        "6:19 routes[0].cache.ttl.206: a response with status 206 is never stored",
+    ),
+    (
+        "cache: {ttl: {adaptive: {min: 2s, max: 1s}}}",
+        "6:44 routes[0].cache.ttl.adaptive.max: `max` is less than `min`",
+    ),
+    (
+        "cache: {ttl: {adaptive: {min: 2s}}}",
+        "6:19 routes[0].cache.ttl.adaptive.max: `max` is missing",
+    ),
+    (
+        "cache: {ttl: {adaptive: {min: 0s, max: 1s}}}",
+        "6:35 routes[0].cache.ttl.adaptive.min: the duration must be more than zero",
+    ),
+    (
+        "cache: {ttl: {adaptive: {min: 1s, max: 1s}, 404: 1s}}",
+        "6:13 routes[0].cache.ttl: `adaptive` and lives by status exclude each other",
+    ),
+    (
+        "cache: {refresh_ahead: {beta: 0}}",
+        "6:35 routes[0].cache.refresh_ahead.beta: `0` is no such factor | more than 0, at most 1000",
+    ),
+    (
         "prioritty: batch",
         "6:5 routes[0].prioritty: unknown key `prioritty` | did you mean `priority`?",
     ),

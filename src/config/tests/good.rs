@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BASE, config, environment, parse, route, with_route};
@@ -66,18 +67,20 @@ routes:
         body: {json: {ignore: [/user, /metadata]}, max: 64KiB}
       share: {tenant: {header: x-tenant}}
       nondeterministic: bypass
-      tags: {header: [x-tags], static: ["chat:1"]}
+      tags: {header: [x-tags], static: ["chat:1"], json: [/model]}
       collapse: false
       on_last_reader_gone: finish
       client_control: honour
-      min_uses: 1
+      min_uses: 3
       max_object: 1MiB
+      refresh_ahead: {beta: 1.5}
       sensitive: false
     stream: {replay: recorded, terminal: "event: done"}
     usage: openai
     headers: {request: {set: {x-a: "$$${PORT}"}, remove: [x-b]}, response: {set: {x-c: d}, remove: [x-powered-by]}}
   - {name: model, match: {path_template: "/v1/models/{id}/x"}, upstream: hub, cache: {ttl: 60s, share: principal}, usage: anthropic}
-  - {name: rx, match: {path_regex: "/a/[0-9]+$|/b"}, upstream: hub, cache: {mode: read_only, share: all},
+  - {name: rx, match: {path_regex: "/a/[0-9]+$|/b"}, upstream: hub,
+     cache: {mode: read_only, share: all, ttl: {adaptive: {min: 10s, max: 1h}}},
      usage: {json: {input: /usage/in, cached_input: /usage/cached}}}
   - {name: rest, upstream: other, cache: {mode: off}}
 usage: {prices: {gpt-4o: {input: 2.50, output: 10, cached_input: 1.25}, embed: {input: 0.02}}}
@@ -161,14 +164,23 @@ fn everything_that_is_written_arrives() {
             terminal: Some(Terminal::Event("done".to_owned())),
         }
     );
-    let rules = chat.cache.as_ref().unwrap();
+    rules_of_routes(&config.routes);
+}
+
+fn rules_of_routes(routes: &[Arc<Route>]) {
+    let rules = routes[0].cache.as_ref().unwrap();
     assert_eq!(rules.share, Share::Tenant("x-tenant".parse().unwrap()));
     assert_eq!(rules.body_max(), Some(64 << 10));
     assert!(!rules.nondeterministic);
+    assert_eq!(rules.tag_pointers, ["/model"]);
+    assert_eq!((rules.refresh_ahead, rules.min_uses), (Some(1.5), 3));
     assert!(!rules.vary.query.verbatim && rules.client_control && !rules.collapse);
-    assert!(config.routes[1].cache.as_ref().unwrap().vary.query.verbatim);
-    assert!(!config.routes[2].cache.as_ref().unwrap().write);
-    assert!(config.routes[3].cache.is_none());
+    assert!(routes[1].cache.as_ref().unwrap().vary.query.verbatim);
+    let read_only = routes[2].cache.as_ref().unwrap();
+    assert!(!read_only.write);
+    let (min, max) = (Duration::from_secs(10), Duration::from_secs(3600));
+    assert_eq!(read_only.ttl, Ttl::Adaptive(Adaptive { min, max }));
+    assert!(routes[3].cache.is_none());
 }
 
 impl RouteCache {

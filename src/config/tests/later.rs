@@ -35,15 +35,11 @@ fn not_available(place: &str, parent: &str) -> [String; 1] {
 
 /// Lines of a route, and where it is refused.
 const LATER_IN_A_ROUTE: &[(&str, &str)] = &[
-    ("cache: {ttl: {adaptive: {min: 1s}}}", "6:19 cache.ttl.adaptive"),
     (
         "cache: {vary: {principal: {claim: sub}}}",
         "6:39 cache.vary.principal.claim",
     ),
-    ("cache: {tags: {json: [/model]}}", "6:20 cache.tags.json"),
-    ("cache: {min_uses: 2}", "6:23 cache.min_uses"),
     ("cache: {sensitive: true}", "6:24 cache.sensitive"),
-    ("cache: {refresh_ahead: {beta: 1.0}}", "6:13 cache.refresh_ahead"),
     ("priority: batch", "6:15 priority"),
     (
         "rate_limit: {per: principal, rate: 20/s, burst: 40}",
