@@ -18,7 +18,8 @@ use super::negative::NegativeMemory;
 use super::policy::Stored;
 use super::purge::{Facts, Mode, PurgeLog, Purged, Selector, target_of};
 use super::reuse::{self, Use};
-use super::slot::Selected;
+use super::slot::{Selected, Slot};
+use super::tags;
 use super::vary::Nominated;
 use super::verdict::MissReason;
 use crate::clock::{Clock, Timestamp};
@@ -106,11 +107,26 @@ impl Cache {
     /// Looks for an entry that may answer the request. An entry of the request's own partition is preferred to
     /// an explicitly public one.
     pub fn lookup(&self, request: &Request<'_>, control: &RequestControl, now: Timestamp) -> Lookup {
-        let own = self.judge(request, false, control, now);
+        self.find(Memory::get, request, control, now)
+    }
+
+    /// The same for an onlooker: it does not count as a use where the level can tell.
+    pub fn peek(&self, request: &Request<'_>, control: &RequestControl, now: Timestamp) -> Lookup {
+        self.find(Memory::peek, request, control, now)
+    }
+
+    fn find(
+        &self,
+        slot: impl Fn(&Memory, &KeyDigest) -> Option<Arc<Slot>>,
+        request: &Request<'_>,
+        control: &RequestControl,
+        now: Timestamp,
+    ) -> Lookup {
+        let own = self.judge(&slot, request, false, control, now);
         if request.key.public().is_none() || !matches!(own, Lookup::Miss { .. }) {
             return own;
         }
-        match (&own, self.judge(request, true, control, now)) {
+        match (&own, self.judge(&slot, request, true, control, now)) {
             (_, shared @ (Lookup::Fresh(_) | Lookup::Refresh(_))) => shared,
             (
                 Lookup::Miss {
@@ -123,14 +139,21 @@ impl Cache {
         }
     }
 
-    fn judge(&self, request: &Request<'_>, public: bool, control: &RequestControl, now: Timestamp) -> Lookup {
+    fn judge(
+        &self,
+        slot: impl Fn(&Memory, &KeyDigest) -> Option<Arc<Slot>>,
+        request: &Request<'_>,
+        public: bool,
+        control: &RequestControl,
+        now: Timestamp,
+    ) -> Lookup {
         let miss = |reason| Lookup::Miss { reason, stale: None };
         let key = request.key;
         let digest = if public { key.public() } else { Some(key.primary()) };
         let (Some(memory), Some(digest)) = (&self.memory, digest) else {
             return miss(MissReason::Uri);
         };
-        let Some(slot) = memory.get(digest) else {
+        let Some(slot) = slot(memory, digest) else {
             return miss(MissReason::Uri);
         };
         // The unpartitioned slot also holds answers to anonymous requests; those are not for everyone.
@@ -145,8 +168,24 @@ impl Cache {
             Selected::OtherVariant => return miss(MissReason::Vary),
             Selected::Empty => return miss(MissReason::Uri),
         };
+        self.use_of(entry, digest, control, now)
+    }
+
+    /// How `entry`, which is kept under `digest`, may be used.
+    pub fn use_of(
+        &self,
+        entry: Arc<Entry>,
+        digest: &KeyDigest,
+        control: &RequestControl,
+        now: Timestamp,
+    ) -> Lookup {
         match self.purges.is_purged(&entry, digest) {
-            Purged::Hard => return miss(MissReason::Purged),
+            Purged::Hard => {
+                return Lookup::Miss {
+                    reason: MissReason::Purged,
+                    stale: None,
+                };
+            }
             Purged::Soft => {
                 return Lookup::Miss {
                     reason: MissReason::Purged,
@@ -225,7 +264,7 @@ impl Cache {
             _ => (fill.key.primary(), fill.stored.public),
         };
         let label = fill.key.label();
-        let tags = tags_of(fill.route, fill.headers);
+        let tags = tags::of(fill.route, fill.headers);
         let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
         let headers = fields::storable(fill.headers, &fill.stored.strip);
         let entry = Entry::build(NewEntry {
@@ -337,31 +376,4 @@ pub struct Purge {
     pub position: Option<u64>,
     /// The widest kind of selector, as the metric label `scope`.
     pub scope: &'static str,
-}
-
-/// Longest list of tags of one entry; more are ignored.
-const MAX_TAGS: usize = 128;
-
-fn tags_of(route: &config::Route, headers: &HeaderMap) -> Vec<String> {
-    let Some(rules) = &route.cache else {
-        return Vec::new();
-    };
-    let carried = rules
-        .tag_headers
-        .iter()
-        .flat_map(|name| headers.get_all(name))
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split([' ', ',', '\t']))
-        .filter(|tag| !tag.is_empty())
-        .map(str::to_owned);
-    let mut tags: Vec<String> = rules
-        .static_tags
-        .iter()
-        .map(|tag| tag.to_string())
-        .chain(carried)
-        .collect();
-    tags.sort_unstable();
-    tags.dedup();
-    tags.truncate(MAX_TAGS);
-    tags
 }

@@ -1,6 +1,7 @@
 //! The cache engine: policy, keys, entries, levels, flights and the purge log.
 
 pub mod age;
+pub(crate) mod as_sent;
 pub mod canonical;
 pub mod conditional;
 pub mod control;
@@ -29,9 +30,11 @@ pub mod policy;
 pub mod purge;
 pub mod query;
 pub mod range;
+pub mod request;
 pub mod reuse;
 pub mod slot;
 pub mod status;
+mod tags;
 mod targeted;
 pub mod vary;
 pub mod verdict;
