@@ -22,7 +22,7 @@ use crate::cache::engine::Lookup;
 use crate::cache::entry::Entry;
 use crate::cache::flight::{Boarded, Follower, Grounds, Head, Leader, Ticket};
 use crate::cache::policy::{self, RequestFacts};
-use crate::cache::request::{AfterMiss, Keyed, after_miss, control};
+use crate::cache::request::{AfterMiss, Keyed, after_miss};
 use crate::cache::status::Outcome;
 use crate::cache::verdict::BypassReason;
 use crate::config::{LastReaderGone, RouteCache};
@@ -129,10 +129,9 @@ enum Follow {
 
 fn landed(exchange: &Exchange, rules: &RouteCache, request: &Inbound, keyed: &Keyed) -> Option<Arc<Entry>> {
     let state = &exchange.worker.state;
-    let control = control(rules, &request.head.headers);
     match state
         .cache
-        .lookup(&request.lookup(keyed), &control, state.clock.now())
+        .answer_from(rules, &request.lookup(keyed), state.clock.now())
     {
         Lookup::Fresh(entry) => Some(entry),
         Lookup::Refresh(_) | Lookup::Miss { .. } => None,
