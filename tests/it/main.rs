@@ -13,6 +13,8 @@ mod cache_basics;
 mod clients;
 mod collapse;
 mod documents;
+mod entries;
+mod explain;
 mod forwarding;
 mod harness;
 mod interim;
