@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use outrigger::cache::canonical::body_digest;
 use outrigger::cache::control::RequestControl;
-use outrigger::cache::entry::{Entry, NewEntry};
+use outrigger::cache::entry::{Entry, NewEntry, Notes};
 use outrigger::cache::key::{Key, KeyParts};
 use outrigger::cache::life::Life;
 use outrigger::cache::memory::Memory;
@@ -229,6 +229,7 @@ fn filled(policy: EvictionPolicy, keys: &[Key]) -> Memory {
             nominated: Default::default(),
             status: StatusCode::OK,
             headers: &headers,
+            notes: Notes::default(),
             body: &body,
             life: LIFE,
             position: 0,

@@ -201,7 +201,12 @@ impl Subject<'_> {
             _ if request.body.is_empty() => None,
             None => return Err(BypassReason::BodyNotKeyed),
             Some(rule) if request.body.len() > rule.max => return Err(BypassReason::BodyTooLarge),
-            Some(rule) => Some(request::body_digest(rule, &request.headers, &request.body)),
+            Some(rule) => Some(request::body_digest(
+                rules,
+                rule,
+                &request.headers,
+                &request.body,
+            )?),
         };
         let parts = KeyParts {
             route: &route.config,

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::control::RequestControl;
 use super::digest::KeyDigest;
-use super::entry::{Entry, NewEntry};
+use super::entry::{Entry, NewEntry, Notes};
 use super::fields;
 use super::flight::{Beginning, Flights, Leader, Ticket};
 use super::groups;
@@ -82,6 +82,8 @@ pub struct Fill<'a> {
     pub status: StatusCode,
     /// Its headers, without hop-by-hop fields.
     pub headers: &'a HeaderMap,
+    /// What is known of its body beside it.
+    pub notes: Notes<'a>,
     /// Request header values that its `Vary` names.
     pub nominated: Nominated,
     /// What the policy allowed.
@@ -276,6 +278,7 @@ impl Cache {
             nominated: fill.nominated.clone(),
             status: fill.status,
             headers: &headers,
+            notes: fill.notes,
             body,
             life: fill.stored.life,
             position: fill.position,

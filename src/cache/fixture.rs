@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::config::{
-    HeaderRules, LastReaderGone, Matcher, PathPattern, QueryRule, Route, RouteCache, Share, Timeouts, Ttl,
-    VaryRules,
+    HeaderRules, LastReaderGone, Matcher, PathPattern, QueryRule, Route, RouteCache, Share, StreamRules,
+    Timeouts, Ttl, Usage, VaryRules,
 };
 
 /// Header fields in order; a name may repeat.
@@ -44,6 +44,7 @@ pub(super) fn rules() -> RouteCache {
             body: None,
         },
         share: Share::Safe,
+        nondeterministic: true,
         static_tags: Vec::new(),
         tag_headers: Vec::new(),
         collapse: true,
@@ -73,7 +74,8 @@ pub(super) fn route(rules: RouteCache) -> Route {
             total: second,
         },
         cache: Some(rules),
+        stream: StreamRules::default(),
         headers: HeaderRules::default(),
-        openai_errors: false,
+        usage: Usage::Off,
     }
 }

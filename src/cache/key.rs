@@ -198,7 +198,8 @@ fn write_shared(parts: &KeyParts<'_>, out: &mut Vec<u8>) {
 }
 
 /// Fields by which frameworks let a request claim another method or target, or a trusted peer another base for links.
-/// An origin that believes them answers something else, so they are always part of the key.
+/// An origin that believes them answers something else, so they are always part of the key. So is `Last-Event-ID`, by
+/// which a client of an event stream asks for the rest of it.
 fn write_overrides(headers: &HeaderMap, out: &mut Vec<u8>) {
     for (name, value) in headers {
         let name = name.as_str();
@@ -222,6 +223,7 @@ fn is_override(name: &str) -> bool {
             | "x-forwarded-host"
             | "x-forwarded-port"
             | "x-forwarded-prefix"
+            | "last-event-id"
     )
 }
 

@@ -10,8 +10,8 @@ use super::control::{Limit, ResponseControl};
 use super::freshness::{Judged, Lifetime, heuristically_cacheable, is_understood, route_ttl};
 use super::life::Life;
 use super::partition::{credentials, is_public};
-use super::vary;
 use super::verdict::RefuseReason;
+use super::{stream, vary};
 use crate::config::{RouteCache, Share};
 
 /// What counts of the request that fetched the response.
@@ -145,7 +145,8 @@ fn refuse_content(rules: &RouteCache, headers: &HeaderMap) -> Result<(), RefuseR
     if vary::is_star(headers) {
         return Err(RefuseReason::VaryStar);
     }
-    if is_event_stream(headers) {
+    // Whether a stream is whole is seen from its events.
+    if stream::is_event_stream(headers) && stream::is_coded(headers) {
         return Err(RefuseReason::EventStream);
     }
     if content_length(headers).is_some_and(|length| length > rules.max_object) {
@@ -180,17 +181,6 @@ fn useful_life(judged: &Judged<'_>) -> Result<Life, RefuseReason> {
     } else {
         Err(RefuseReason::NoFreshness)
     }
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    const EVENT_STREAM: &[u8] = b"text/event-stream";
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| {
-        value
-            .as_bytes()
-            .trim_ascii_start()
-            .get(..EVENT_STREAM.len())
-            .is_some_and(|essence| essence.eq_ignore_ascii_case(EVENT_STREAM))
-    })
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
@@ -400,9 +390,11 @@ mod tests {
     #[test]
     fn contents_that_are_not_stored() {
         let event_stream = ("content-type", "Text/Event-Stream; charset=utf-8");
+        let coded = [FRESH, event_stream, ("content-encoding", "gzip")];
+        Exchange::get().refuses(200, &coded, RefuseReason::EventStream);
+        assert!(Exchange::get().store(200, &[FRESH, event_stream]).is_ok());
         for (field, reason) in [
             (("vary", "a, *"), RefuseReason::VaryStar),
-            (event_stream, RefuseReason::EventStream),
             (("content-length", "1048577"), RefuseReason::TooLarge),
         ] {
             Exchange::get().refuses(200, &[FRESH, field], reason);

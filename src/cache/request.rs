@@ -90,9 +90,22 @@ pub fn admit<'r>(
     }
 }
 
-/// The digest by which a body counts that is no larger than the rule allows.
-pub fn body_digest(rule: &BodyKey, headers: &HeaderMap, body: &[u8]) -> [u8; 32] {
-    canonical::body_digest(headers.get(CONTENT_TYPE), body, &rule.ignore)
+/// The digest by which a body counts that is no larger than the rule allows, or why a request with this body takes no
+/// part.
+///
+/// # Errors
+/// The reason of the bypass.
+pub fn body_digest(
+    rules: &RouteCache,
+    rule: &BodyKey,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<[u8; 32], BypassReason> {
+    let reading = canonical::read(headers.get(CONTENT_TYPE), body, &rule.ignore);
+    match reading.traits.bypass(rules.nondeterministic) {
+        None => Ok(reading.digest),
+        Some(reason) => Err(reason),
+    }
 }
 
 /// Whose request it is, and its key.

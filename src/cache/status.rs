@@ -1,6 +1,7 @@
 //! `Cache-Status` (RFC 9211).
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use smallvec::SmallVec;
 
 use super::reuse::Failure;
 use super::verdict::{BypassReason, MissReason, RefuseReason};
@@ -55,16 +56,17 @@ pub enum Outcome {
 impl CacheStatus {
     /// The member of the list that is ours.
     pub fn to_value(self) -> HeaderValue {
-        let mut text = String::with_capacity(96);
-        text.push_str("outrigger");
+        // Room for nearly all, so that the value itself is the only allocation.
+        let mut text = Text::new();
+        push(&mut text, "outrigger");
         match self {
             Self::Hit { ttl } => {
-                text.push_str("; hit; ttl=");
-                text.push_str(itoa::Buffer::new().format(ttl));
+                push(&mut text, "; hit; ttl=");
+                push(&mut text, itoa::Buffer::new().format(ttl));
             }
             Self::Forwarded(forwarded) => forwarded.write(&mut text),
         }
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("outrigger"))
+        HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("outrigger"))
     }
 
     /// Appends our member behind those of the caches nearer to the origin (RFC 9211, section 2).
@@ -74,22 +76,22 @@ impl CacheStatus {
 }
 
 impl Forwarded {
-    fn write(self, text: &mut String) {
-        text.push_str("; fwd=");
-        text.push_str(self.reason.token());
+    fn write(self, text: &mut Text) {
+        push(text, "; fwd=");
+        push(text, self.reason.token());
         if let Some(status) = self.status {
-            text.push_str("; fwd-status=");
-            text.push_str(status.as_str());
+            push(text, "; fwd-status=");
+            push(text, status.as_str());
         }
         if self.outcome == Outcome::Stored {
-            text.push_str("; stored");
+            push(text, "; stored");
         }
         if self.collapsed {
-            text.push_str("; collapsed");
+            push(text, "; collapsed");
         }
         if let Some(detail) = self.detail() {
-            text.push_str("; detail=");
-            text.push_str(detail);
+            push(text, "; detail=");
+            push(text, detail);
         }
     }
 
@@ -106,6 +108,13 @@ impl Forwarded {
             }
         }
     }
+}
+
+/// A value that is being written.
+type Text = SmallVec<[u8; 128]>;
+
+fn push(text: &mut Text, part: &str) {
+    text.extend_from_slice(part.as_bytes());
 }
 
 impl ForwardReason {

@@ -27,6 +27,14 @@ pub enum BypassReason {
     LockTimeout,
     /// There is no level to keep entries in.
     NoLevel,
+    /// The request asks the provider to keep the answer (`store: true`).
+    Store,
+    /// The request continues an answer that the provider keeps (`previous_response_id`).
+    PreviousResponse,
+    /// The request belongs to a conversation that the provider keeps (`conversation`).
+    Conversation,
+    /// The request asks for another answer each time (`temperature` above 0), and the route does not cache those.
+    Temperature,
 }
 
 impl BypassReason {
@@ -45,6 +53,10 @@ impl BypassReason {
             Self::NoTenant => "no-tenant",
             Self::LockTimeout => "lock-timeout",
             Self::NoLevel => "no-level",
+            Self::Store => "store",
+            Self::PreviousResponse => "previous-response",
+            Self::Conversation => "conversation",
+            Self::Temperature => "temperature",
         }
     }
 }
@@ -108,8 +120,12 @@ pub enum RefuseReason {
     TooLarge,
     /// A part of a representation.
     Partial,
-    /// An event stream.
+    /// An event stream in a content coding: whether it is whole cannot be seen.
     EventStream,
+    /// An event stream that ended without its terminal event.
+    NoTerminalEvent,
+    /// An event stream in which the origin told of an error.
+    StreamError,
     /// The response ended before it was complete.
     Incomplete,
     /// The response has trailers.
@@ -136,6 +152,8 @@ impl RefuseReason {
             Self::TooLarge => "too-large",
             Self::Partial => "partial",
             Self::EventStream => "event-stream",
+            Self::NoTerminalEvent => "no-terminal-event",
+            Self::StreamError => "stream-error",
             Self::Incomplete => "incomplete",
             Self::Trailers => "trailers",
             Self::Purged => "purged",

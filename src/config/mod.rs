@@ -5,6 +5,7 @@
 //! the next goes on with what is sound.
 
 pub mod model;
+pub mod prices;
 pub mod raw;
 pub mod scalar;
 pub mod secret;
@@ -36,6 +37,7 @@ pub use environment::{Environment, Lookup};
 pub use files::content_digest;
 pub use load::{Loaded, load, parse, quick};
 pub use model::*;
+pub use prices::{Price, Prices};
 pub use problem::{Problem, Problems};
 pub use reference::reference;
 pub use schema::schema;

@@ -15,6 +15,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use regex::Regex;
 
+use super::prices::Prices;
 use super::secret::Secret;
 
 /// A name given in the configuration; cheap to clone.
@@ -35,6 +36,8 @@ pub struct Config {
     pub cache: Cache,
     /// Routes in the order of the file.
     pub routes: Vec<Arc<Route>>,
+    /// What tokens cost.
+    pub prices: Prices,
     /// Traces and logs.
     pub telemetry: Telemetry,
     /// First 16 hex digits of the BLAKE3 digest of the effective configuration.
@@ -305,10 +308,12 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// The cache rules; none when the route is not cached.
     pub cache: Option<RouteCache>,
+    /// Event streams from the cache.
+    pub stream: StreamRules,
     /// Header changes.
     pub headers: HeaderRules,
-    /// Whether errors made here take OpenAI's shape (`usage: openai`).
-    pub openai_errors: bool,
+    /// The API whose conventions it follows.
+    pub usage: Usage,
 }
 
 /// Which requests belong to a route. Every part given must match.
@@ -376,6 +381,8 @@ pub struct RouteCache {
     pub vary: VaryRules,
     /// Who may be given an entry.
     pub share: Share,
+    /// Whether requests with `temperature` above 0 are cached.
+    pub nondeterministic: bool,
     /// Tags of every entry of this route.
     pub static_tags: Vec<Arc<str>>,
     /// Response headers that carry tags.
@@ -477,6 +484,61 @@ pub enum LastReaderGone {
     Cancel,
     /// It goes on and is stored.
     Finish,
+}
+
+/// The API whose conventions a route follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Usage {
+    /// None; tokens are not counted.
+    #[default]
+    Off,
+    /// OpenAI's; errors made here take its shape.
+    Openai,
+    /// Anthropic's.
+    Anthropic,
+    /// Another.
+    Json(UsagePointers),
+}
+
+/// JSON pointers to what an answer says about its tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsagePointers {
+    /// To the tokens of the prompt, the cached part included.
+    pub input: Option<String>,
+    /// To the tokens of the answer.
+    pub output: Option<String>,
+    /// To the tokens of the prompt that the provider had cached.
+    pub cached_input: Option<String>,
+    /// To the name of the model.
+    pub model: String,
+}
+
+/// Event streams of a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamRules {
+    /// The pace at which a stored stream is sent.
+    pub replay: Replay,
+    /// The event that ends a whole stream, in place of those of the known APIs.
+    pub terminal: Option<Terminal>,
+}
+
+/// The pace at which a stored stream is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replay {
+    /// At once.
+    #[default]
+    Instant,
+    /// As it came from the origin.
+    Recorded,
+}
+
+/// The event that ends a whole stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Terminal {
+    /// One with this data.
+    Data(String),
+    /// One of this name.
+    Event(String),
 }
 
 /// Header changes of a route.

@@ -9,6 +9,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::headers;
 use crate::cache::status::Outcome;
+use crate::config::Usage;
 
 /// A response before the last touches.
 pub(crate) struct Answer {
@@ -48,7 +49,7 @@ impl Answer {
         let openai = exchange
             .route
             .as_ref()
-            .is_some_and(|route| route.config.openai_errors);
+            .is_some_and(|route| route.config.usage == Usage::Openai);
         let (head, body) = error.response(&exchange.record.trace, openai).into_parts();
         let answer = Self::new(head.status, head.headers, Source::Full(body));
         answer.cache_status(exchange.forwarded(None, Outcome::Passed))
@@ -64,6 +65,10 @@ pub(crate) fn respond(mut exchange: Box<Exchange>, answer: Answer) -> Response<B
         cache_status,
         extensions,
     } = answer;
+    // As the upstream describes it, before the route's own changes.
+    if let Source::Upstream(_) = &source {
+        exchange.observe(status, &fields);
+    }
     if let Some(route) = &exchange.route {
         let rules = &route.config.headers;
         headers::apply(&mut fields, &rules.response_set, &rules.response_remove);

@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use super::connection::BoxError;
 use super::error::{BodyFault, ProxyError};
 use super::exchange::Exchange;
+use super::replay::Replay;
 use super::wire::Malformed;
 use crate::cache::flight::FlightReader;
 use crate::upstream::UpstreamBody;
@@ -160,7 +161,7 @@ impl http_body::Body for Resumed {
 }
 
 /// Largest frame of a body in memory: the server copies each frame whole into its write buffer.
-const FRAME: usize = 64 * 1024;
+pub(super) const FRAME: usize = 64 * 1024;
 
 /// Where the bytes of a response come from.
 pub(crate) enum Source {
@@ -172,6 +173,8 @@ pub(crate) enum Source {
     Upstream(Box<UpstreamBody>),
     /// A fill, as they arrive.
     Flight(FlightReader),
+    /// A stored event stream.
+    Replay(Box<Replay>),
 }
 
 /// A response body. It owns the exchange: when the last byte has been handed on, or the client has gone, the
@@ -195,7 +198,7 @@ impl Body {
 
     fn count(&mut self, data: &Bytes) {
         if let Some(exchange) = &mut self.exchange {
-            exchange.record.bytes_out += data.len() as u64;
+            exchange.sent(data);
         }
     }
 
@@ -226,6 +229,7 @@ impl http_body::Body for Body {
             Source::Flight(reader) => {
                 ready!(Pin::new(reader).poll_frame(cx)).map(|frame| frame.map_err(BoxError::from))
             }
+            Source::Replay(replay) => ready!(replay.poll_part(cx)).map(|part| Ok(Frame::data(part))),
         };
         match &frame {
             None => self.finish(),
@@ -249,6 +253,7 @@ impl http_body::Body for Body {
             Source::Full(bytes) => bytes.is_empty(),
             Source::Upstream(body) => body.is_end_stream(),
             Source::Flight(reader) => reader.is_end_stream(),
+            Source::Replay(replay) => replay.is_over(),
         }
     }
 
@@ -258,6 +263,7 @@ impl http_body::Body for Body {
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Upstream(body) => body.size_hint(),
             Source::Flight(reader) => reader.size_hint(),
+            Source::Replay(_) => SizeHint::default(),
         }
     }
 }

@@ -3,16 +3,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::error::ProxyError;
 use super::inbound::Inbound;
+use super::tokens;
 use super::worker::Worker;
+use crate::cache;
+use crate::cache::entry::Entry;
+use crate::cache::flight::Head;
+use crate::cache::observer::Observer;
 use crate::cache::status::{CacheStatus, ForwardReason, Forwarded, Outcome};
 use crate::cache::verdict::{BypassReason, MissReason, RefuseReason};
+use crate::config::Usage;
 use crate::control::state::{ActiveRoute, Snapshot};
 use crate::telemetry::connections::ActiveRequest;
 use crate::telemetry::record::{CacheResult, RequestRecord};
+use crate::telemetry::usage::TokenSource;
 
 /// One request on its way. Dropping it records the request, whatever became of it.
 pub(crate) struct Exchange {
@@ -26,6 +33,10 @@ pub(crate) struct Exchange {
     pub(crate) record: RequestRecord,
     /// Bytes of the request body, counted where they are read; none without a body.
     pub(crate) received: Option<Arc<AtomicU64>>,
+    /// The head of the flight that answers, when its body is looked at.
+    flight: Option<Arc<Head>>,
+    /// Looks at a body that comes straight from the upstream, where its tokens are counted.
+    observer: Option<Box<Observer>>,
     /// Why the origin is asked, once that is known.
     forwarded: Option<ForwardReason>,
     complete: bool,
@@ -40,6 +51,8 @@ impl Exchange {
         Box::new(Self {
             snapshot: state.snapshot.load_full(),
             route: None,
+            flight: None,
+            observer: None,
             forwarded: None,
             _active: state.telemetry.request_started(),
             record: RequestRecord {
@@ -57,6 +70,7 @@ impl Exchange {
                 level: None,
                 reason: "",
                 stored: false,
+                tokens: None,
                 bytes_in: 0,
                 bytes_out: 0,
                 attempts: Vec::new(),
@@ -94,6 +108,69 @@ impl Exchange {
     /// Notes that the response is not kept, and why.
     pub(crate) fn refused(&mut self, reason: RefuseReason) {
         self.record.reason = reason.as_str();
+    }
+
+    /// Notes that the answer comes from the flight with this head.
+    pub(crate) fn aboard(&mut self, head: &Arc<Head>) {
+        self.record.stored = true;
+        self.flight = head.is_observed().then(|| Arc::clone(head));
+    }
+
+    /// Notes that the answer comes from this entry, so that nobody has to be paid for it.
+    pub(crate) fn saved(&mut self, entry: &Entry) {
+        if self.record.method != Method::HEAD
+            && self.counts_tokens()
+            && let Some(usage) = entry.usage()
+        {
+            self.count(&usage, TokenSource::Cache);
+        }
+    }
+
+    /// Notes that the answer, with this head, comes straight from the upstream.
+    pub(crate) fn observe(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let counts = self.record.method != Method::HEAD && self.counts_tokens();
+        if let Some(route) = self.route.as_ref().filter(|_| counts) {
+            self.observer = Observer::of_pass(&route.config, status, headers);
+        }
+    }
+
+    /// A part of the body goes out.
+    pub(crate) fn sent(&mut self, data: &[u8]) {
+        self.record.bytes_out += data.len() as u64;
+        if let Some(observer) = &mut self.observer {
+            observer.push(data, self.record.started);
+        }
+    }
+
+    fn counts_tokens(&self) -> bool {
+        let route = self.route.as_ref();
+        route.is_some_and(|route| route.config.usage != Usage::Off)
+    }
+
+    fn count(&mut self, usage: &cache::usage::Usage, source: TokenSource) {
+        self.record.tokens = Some(Box::new(tokens::priced(&self.snapshot, usage, source)));
+    }
+
+    /// What the body has shown changes what is told about the request.
+    fn learn(&mut self) {
+        if let Some(observer) = self.observer.take()
+            && let Some(usage) = observer.finish(self.complete).usage
+        {
+            self.count(&usage, TokenSource::Upstream);
+        }
+        let Some(head) = self.flight.take() else { return };
+        let Some(epilogue) = head.epilogue() else { return };
+        if let Some(reason) = epilogue.refused {
+            self.record.stored = false;
+            self.record.reason = reason.as_str();
+        }
+        // What the flight fetched is counted by its fill; who only read along was spared a fetch.
+        if self.complete
+            && self.record.cache == CacheResult::Collapsed
+            && let Some(usage) = &epilogue.usage
+        {
+            self.count(usage, TokenSource::Cache);
+        }
     }
 
     /// The `Cache-Status` of a forwarded request; none before it was looked up.
@@ -139,6 +216,7 @@ impl Drop for Exchange {
             self.record.bytes_in = received.load(Ordering::Relaxed);
         }
         self.record.aborted = !self.complete;
+        self.learn();
         let metrics = self.route.as_ref().map(|route| &*route.metrics);
         self.worker.state.telemetry.record(metrics, &self.record);
     }

@@ -25,7 +25,7 @@ use crate::cache::policy::{self, RequestFacts};
 use crate::cache::request::{AfterMiss, Keyed, after_miss};
 use crate::cache::status::Outcome;
 use crate::cache::verdict::BypassReason;
-use crate::config::{LastReaderGone, RouteCache};
+use crate::config::{LastReaderGone, Route, RouteCache, Usage};
 use crate::control::state::ActiveRoute;
 use crate::telemetry::record::CacheResult;
 
@@ -217,8 +217,9 @@ async fn follow(
     request: &Inbound,
     mut follower: Follower,
 ) -> Result<Follow, ProxyError> {
+    let limit = patience(exchange.route.as_ref().map(|route| &*route.config));
     let boarded = match exchange.record.cache {
-        CacheResult::Collapsed => match tokio::time::timeout(LOCK_TIMEOUT, follower.boarded()).await {
+        CacheResult::Collapsed => match tokio::time::timeout(limit, follower.boarded()).await {
             Ok(boarded) => boarded,
             Err(_elapsed) => return Ok(Follow::Alone(BypassReason::LockTimeout)),
         },
@@ -241,8 +242,15 @@ async fn follow(
     })
 }
 
+/// How long this request waits for another's fill. Where tokens are counted, an answer takes long because it is thought
+/// about, and is paid for by each who asks: there the wait ends with the fill's own.
+fn patience(route: Option<&Route>) -> Duration {
+    let counts = route.filter(|route| route.usage != Usage::Off);
+    counts.map_or(LOCK_TIMEOUT, |route| LOCK_TIMEOUT.max(route.timeouts.first_byte))
+}
+
 fn from_flight(exchange: &mut Exchange, request: &Inbound, head: &Arc<Head>, follower: Follower) -> Answer {
-    exchange.record.stored = true;
+    exchange.aboard(head);
     let value = exchange.forwarded(Some(head.status), Outcome::Stored);
     let headers = head.headers.clone();
     let now = exchange.worker.state.clock.now();
@@ -325,4 +333,36 @@ fn prepare(
         hash_key: pass::hash_key(route, request),
         position: exchange.worker.state.cache.purges.position(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Environment};
+
+    #[test]
+    fn where_tokens_are_counted_a_fill_is_waited_for_as_long_as_it_may_take() {
+        let text = "
+listeners: [{name: http, bind: 127.0.0.1:0}]
+upstreams: {hub: {endpoints: [{address: 'hub:80'}], timeouts: {first_byte: 90s}}}
+routes:
+  - {name: plain, match: {path: /a}, upstream: hub}
+  - {name: chat, match: {path: /b}, upstream: hub, usage: openai}
+  - {name: quick, match: {path: /c}, upstream: hub, usage: openai, timeouts: {first_byte: 1s}}
+";
+        let environment = Environment {
+            vars: Box::new(|_| None),
+            memory_bytes: 1 << 30,
+            cpus: 1,
+        };
+        let loaded = config::parse("test", text, ".".as_ref(), &environment).unwrap();
+        let found: Vec<u64> = loaded
+            .config
+            .routes
+            .iter()
+            .map(|route| patience(Some(route)).as_secs())
+            .collect();
+        assert_eq!(found, [5, 90, 5]);
+        assert_eq!(patience(None), LOCK_TIMEOUT);
+    }
 }

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
-use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
 use super::error::ProxyError;
 use super::forward::{Outgoing, Payload, forward};
 use super::headers;
 use super::interim::InterimSender;
+use super::relay::Arrival;
 use super::worker::Worker;
 use crate::cache::age::Times;
 use crate::cache::control::RequestControl;
-use crate::cache::engine;
 use crate::cache::entry::Entry;
-use crate::cache::flight::{FlightError, Grounds, Head, Leader};
+use crate::cache::flight::{FlightError, Grounds, Leader};
+use crate::cache::observer::Observer;
 use crate::cache::policy::{self, RequestFacts, Stored};
 use crate::cache::request::Keyed;
 use crate::cache::reuse::{self, Failure};
@@ -140,9 +140,10 @@ impl Fill {
                 tell(Led::Through(response, reason));
             }
             Next::Stream(arrival) => {
-                leader.begin(Arc::new(arrival.head(&self.method)), self.window());
+                let head = Arc::new(arrival.head(&self.method));
+                leader.begin(Arc::clone(&head), self.window());
                 tell(Led::Flight);
-                self.stream(leader, *arrival).await;
+                self.stream(leader, *arrival, &head).await;
             }
         }
     }
@@ -170,6 +171,7 @@ impl Fill {
         }
         match self.may_store(head.status, &head.headers, times) {
             Ok((stored, nominated)) => Next::Stream(Box::new(Arrival {
+                observer: Observer::of_fill(&self.route.config, head.status, &head.headers, times.received),
                 status: head.status,
                 headers: head.headers,
                 body,
@@ -261,63 +263,6 @@ impl Fill {
         let nominated = Nominated::of(headers, &self.asked).ok_or(RefuseReason::VaryStar)?;
         Ok((stored, nominated))
     }
-
-    /// Hands the body to everyone aboard and, once it is complete, to the cache.
-    async fn stream(&self, leader: Leader, arrival: Arrival) {
-        let Arrival {
-            status,
-            headers,
-            mut body,
-            stored,
-            nominated,
-            times,
-        } = arrival;
-        let mut trailers = None;
-        loop {
-            let frame = tokio::select! {
-                biased;
-                () = leader.abandoned(), if self.cancel => return,
-                frame = body.frame() => frame,
-            };
-            match frame {
-                None => break,
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => {
-                        if !leader.push(data).await {
-                            return;
-                        }
-                    }
-                    Err(frame) => trailers = frame.into_trailers().ok(),
-                },
-                Some(Err(error)) => {
-                    let error = ProxyError::Upstream(error.kind);
-                    return leader.fail(FlightError {
-                        kind: error.kind(),
-                        status: error.status().as_u16(),
-                    });
-                }
-            }
-        }
-        let Some(trailers) = trailers else {
-            leader.finish(|chunks| {
-                let fill = engine::Fill {
-                    route: &self.route.config,
-                    key: &self.keyed.key,
-                    tenant: self.keyed.tenant,
-                    status,
-                    headers: &headers,
-                    nominated,
-                    stored: &stored,
-                    position: self.position,
-                    began: times.requested,
-                };
-                self.worker.state.cache.store(&fill, chunks);
-            });
-            return;
-        };
-        // An entry cannot hold trailers; a response that has some is not kept.
-        leader.finish_with_trailers(trailers, |_chunks| {});
-    }
 }
 
 /// How the origin failed, if it did (RFC 5861, section 4; RFC 9111, section 4.2.4).
@@ -360,26 +305,4 @@ enum Next {
     Through(Box<Response<UpstreamBody>>, RefuseReason),
     /// The body comes.
     Stream(Box<Arrival>),
-}
-
-/// A storable response whose body is still to come.
-struct Arrival {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: UpstreamBody,
-    stored: Stored,
-    nominated: Nominated,
-    times: Times,
-}
-
-impl Arrival {
-    fn head(&self, method: &Method) -> Head {
-        Head::new(
-            method,
-            self.status,
-            self.headers.clone(),
-            self.nominated.clone(),
-            self.stored.public,
-        )
-    }
 }

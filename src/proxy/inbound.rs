@@ -208,9 +208,9 @@ impl Inbound {
         let body = self.bounded(exchange, incoming);
         match Box::pin(buffer(body, rule.max)).await? {
             Buffered::Whole(bytes) => {
-                let digest = request::body_digest(rule, &self.head.headers, &bytes);
+                let digest = request::body_digest(rules, rule, &self.head.headers, &bytes);
                 self.body = Pending::Whole(bytes);
-                Ok(Ok(Some(digest)))
+                Ok(digest.map(Some))
             }
             Buffered::Larger(prefix, rest) => {
                 self.body = Pending::Started(prefix, rest);

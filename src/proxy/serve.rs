@@ -9,12 +9,14 @@ use super::answer::{Answer, in_memory};
 use super::body::Source;
 use super::exchange::Exchange;
 use super::inbound::Inbound;
+use super::replay::Replay;
 use crate::cache::conditional::{self, ConditionalAnswer};
 use crate::cache::entry::Entry;
 use crate::cache::range::{self, RangeAnswer};
 use crate::cache::reuse::Failure;
 use crate::cache::status::{CacheStatus, Outcome};
 use crate::clock::Timestamp;
+use crate::config;
 use crate::telemetry::record::CacheResult;
 
 /// Answers from a fresh entry.
@@ -26,7 +28,7 @@ pub(crate) fn fresh(exchange: &mut Exchange, request: &Inbound, entry: &Arc<Entr
         ttl: entry.life().ttl_seconds(now),
     }
     .to_value();
-    stored(request, entry, now).cache_status(Some(value))
+    stored(exchange, request, entry, now).cache_status(Some(value))
 }
 
 /// Answers from a stale entry; `why` says what allows it.
@@ -43,7 +45,7 @@ pub(crate) fn stale(
         ttl: entry.life().ttl_seconds(now),
     }
     .to_value();
-    stored(request, entry, now).cache_status(Some(value))
+    stored(exchange, request, entry, now).cache_status(Some(value))
 }
 
 /// Answers from a stale entry because the origin failed.
@@ -56,7 +58,8 @@ pub(crate) fn stale_if_error(
     let value = exchange.forwarded(None, Outcome::StaleOnError(failure));
     exchange.record.cache = CacheResult::Stale;
     exchange.record.reason = failure.as_str();
-    stored(request, entry, exchange.worker.state.clock.now()).cache_status(value)
+    let now = exchange.worker.state.clock.now();
+    stored(exchange, request, entry, now).cache_status(value)
 }
 
 /// Answers from an entry that the origin has just confirmed.
@@ -65,22 +68,28 @@ pub(crate) fn revalidated(exchange: &mut Exchange, request: &Inbound, entry: &Ar
     exchange.record.reason = "revalidated";
     exchange.record.stored = true;
     let value = exchange.forwarded(Some(StatusCode::NOT_MODIFIED), Outcome::Stored);
-    stored(request, entry, exchange.worker.state.clock.now()).cache_status(value)
+    let now = exchange.worker.state.clock.now();
+    stored(exchange, request, entry, now).cache_status(value)
 }
 
-fn stored(request: &Inbound, entry: &Entry, now: Timestamp) -> Answer {
+fn stored(exchange: &mut Exchange, request: &Inbound, entry: &Entry, now: Timestamp) -> Answer {
     entry.count_hit();
+    exchange.saved(entry);
     let mut headers = entry.headers();
     headers.insert(AGE, HeaderValue::from(entry.life().age(now).as_secs()));
-    shape(request, entry, headers)
+    shape(exchange, request, entry, headers)
 }
 
 /// A complete response as the client asked for it: whole, a range, or not modified.
-fn shape(request: &Inbound, entry: &Entry, mut headers: HeaderMap) -> Answer {
-    let (asked, status, body) = (&request.head.headers, entry.status(), entry.body());
+fn shape(exchange: &Exchange, request: &Inbound, entry: &Entry, mut headers: HeaderMap) -> Answer {
+    let (asked, status) = (&request.head.headers, entry.status());
     if conditional::evaluate(asked, status, &headers, entry.stored_at()) == ConditionalAnswer::NotModified {
         return not_modified(headers);
     }
+    if entry.is_event_stream() {
+        return Answer::new(status, headers, Source::Replay(Box::new(replay(exchange, entry))));
+    }
+    let body = entry.body();
     // A range applies to GET alone (RFC 9110, section 14.2).
     if request.head.method == Method::GET && asked.contains_key(RANGE) {
         let answer = range::answer(asked, status, &headers, body.len() as u64);
@@ -110,6 +119,15 @@ fn shape(request: &Inbound, entry: &Entry, mut headers: HeaderMap) -> Answer {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
     }
     Answer::new(status, headers, in_memory(body))
+}
+
+/// A stored event stream as the route replays it.
+fn replay(exchange: &Exchange, entry: &Entry) -> Replay {
+    let pace = exchange.route.as_ref().map(|route| route.config.stream.replay);
+    match pace {
+        Some(config::Replay::Recorded) => Replay::recorded(entry),
+        Some(config::Replay::Instant) | None => Replay::instant(entry),
+    }
 }
 
 /// A 304 keeps what RFC 9110 (section 15.4.5) wants in it and drops what describes a body.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use regex::Regex;
 
 use super::*;
-use crate::config::model::{HeaderRules, Timeouts};
+use crate::config::model::{HeaderRules, StreamRules, Timeouts, Usage};
 
 #[derive(Clone, Debug)]
 struct Given {
@@ -74,8 +74,9 @@ impl Given {
                 total: second,
             },
             cache: None,
+            stream: StreamRules::default(),
             headers: HeaderRules::default(),
-            openai_errors: false,
+            usage: Usage::Off,
         })
     }
 }

@@ -22,6 +22,7 @@ use super::samples::{EndpointCount, LevelSample};
 use super::spans;
 use super::trace::{IdSource, Sampler};
 use super::upstreams::EndpointMetrics;
+use super::usage::TokenRecord;
 use crate::clock::Clock;
 use crate::config::model::{self, Otlp};
 use crate::tasks::Tasks;
@@ -241,6 +242,11 @@ impl Telemetry {
     /// attempts of a request are told by its record.
     pub fn record_attempts(&self, attempts: &[Attempt]) {
         self.metrics.own.upstreams.observe(attempts);
+    }
+
+    /// Tells the tokens of an answer that a fill fetched. Those of other answers are told by their request's record.
+    pub fn record_tokens(&self, route: &RouteMetrics, record: &TokenRecord) {
+        self.metrics.own.routes.count_tokens(route, record);
     }
 
     /// Tells an event: counts it and writes it to the log of the process.

@@ -113,6 +113,12 @@ families! {
         "Requests by what the cache did, why, and the level that decided.";
     COLLAPSED_REQUESTS = Counter "outrigger_collapsed_requests_total" ["route"]
         "Requests answered by another request's fetch.";
+    TOKENS = Counter "outrigger_tokens_total" ["route", "model", "type", "source"]
+        "Tokens of answers, by model, and whether an upstream made the answer or the cache gave it.";
+    COST = Counter "outrigger_cost_dollars_total" ["route", "model"]
+        "Dollars that the tokens made by upstreams cost, by the configured prices.";
+    COST_SAVED = Counter "outrigger_cost_saved_dollars_total" ["route", "model"]
+        "Dollars that the tokens of answers from the cache would have cost, by the configured prices.";
     ACTIVE_REQUESTS = Gauge "outrigger_http_server_active_requests" []
         "Requests being answered.";
     REQUESTS_REFUSED = Counter "outrigger_requests_refused_total" ["reason"]

@@ -29,6 +29,7 @@ pub(super) fn record() -> RequestRecord {
         level: None,
         reason: "uri-miss",
         stored: true,
+        tokens: None,
         bytes_in: 10,
         bytes_out: 20,
         attempts: vec![attempt()],

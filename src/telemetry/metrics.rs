@@ -87,9 +87,11 @@ impl Metrics {
 
     /// Everything that one finished request counts.
     pub(super) fn observe(&self, route: Option<&RouteMetrics>, record: &RequestRecord) {
-        route
-            .unwrap_or_else(|| self.own.routes.unmatched())
-            .observe(record);
+        let route = route.unwrap_or_else(|| self.own.routes.unmatched());
+        route.observe(record);
+        if let Some(tokens) = &record.tokens {
+            self.own.routes.count_tokens(route, tokens);
+        }
         self.own.upstreams.observe(&record.attempts);
     }
 

@@ -9,8 +9,8 @@
 //! Invariant: nothing outside this folder counts, logs a request or makes a span by hand. A request is told once, by
 //! [`events::Telemetry::record`]; everything else that happens is an [`events::Event`] or a guard.
 //!
-//! Invariant: every metric is listed in [`families::ALL`], and its labels hold only names from the configuration or
-//! from enums, so that the number of series does not depend on traffic.
+//! Invariant: every metric is listed in [`families::ALL`], and its labels hold only names from the configuration, from
+//! enums, and of at most [`usage::MODELS`] models, so that the number of series is bounded whatever the traffic.
 
 pub mod access_log;
 pub mod cgroup;
@@ -36,5 +36,6 @@ pub mod system;
 mod tests;
 pub mod trace;
 pub mod upstreams;
+pub mod usage;
 
 pub use events::{Event, Telemetry};

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Names beyond this many share the name `other`; the largest enum of reasons is well below it.
-const SLOTS: usize = 24;
+const SLOTS: usize = 32;
 
 /// One counter per name, without locks and without hashing: the first use of a name takes the next free slot for
 /// ever, later uses find it by a short scan.
@@ -45,9 +45,9 @@ mod tests {
 
     #[test]
     fn each_name_has_one_counter_and_the_overflow_is_shared() {
-        const NAMES: [&str; 26] = [
+        const NAMES: [&str; 34] = [
             "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s",
-            "t", "u", "v", "w", "x", "y", "z",
+            "t", "u", "v", "w", "x", "y", "z", "0", "1", "2", "3", "4", "5", "6", "7",
         ];
         let counters = ReasonCounters::default();
         for name in NAMES {

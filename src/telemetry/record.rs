@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method, Uri};
 
+use super::usage::TokenRecord;
 use crate::clock::Timestamp;
 
 /// How the cache took part, as the metric label `cache`.
@@ -134,6 +135,8 @@ pub struct RequestRecord {
     pub reason: &'static str,
     /// Whether the response was put into the cache.
     pub stored: bool,
+    /// The tokens of the answer, when they are counted with this request: those of a fill are counted by the fill.
+    pub tokens: Option<Box<TokenRecord>>,
     /// Bytes of the request body.
     pub bytes_in: u64,
     /// Bytes of the response body.

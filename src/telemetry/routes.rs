@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::families::{self, DURATION_BUCKETS, OVERHEAD_BUCKETS};
 use super::reasons::ReasonCounters;
 use super::record::{CacheResult, LevelId, RequestRecord};
+use super::usage::{self, ModelNames, RouteTokens, TokenRecord};
 
 /// The label `route` of requests that no route took.
 pub const UNMATCHED: &str = "unmatched";
@@ -42,6 +43,7 @@ pub struct RouteMetrics {
     time_to_first_byte: Histogram,
     overhead: Histogram,
     collapsed: AtomicU64,
+    tokens: RouteTokens,
 }
 
 impl RouteMetrics {
@@ -53,12 +55,18 @@ impl RouteMetrics {
             time_to_first_byte: Histogram::new(DURATION_BUCKETS),
             overhead: Histogram::new(OVERHEAD_BUCKETS),
             collapsed: AtomicU64::new(0),
+            tokens: RouteTokens::default(),
         }
     }
 
     /// The route's name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// The counters of its tokens.
+    pub(super) fn tokens(&self) -> &RouteTokens {
+        &self.tokens
     }
 
     /// Counts and times one finished request.
@@ -107,6 +115,7 @@ impl RouteMetrics {
 pub(super) struct RouteTable {
     routes: RwLock<BTreeMap<Arc<str>, Arc<RouteMetrics>>>,
     levels: RwLock<Vec<Arc<str>>>,
+    models: ModelNames,
     unmatched: Arc<RouteMetrics>,
 }
 
@@ -116,6 +125,7 @@ impl RouteTable {
         Self {
             routes: RwLock::new(BTreeMap::from([(Arc::from(UNMATCHED), Arc::clone(&unmatched))])),
             levels: RwLock::new(Vec::new()),
+            models: ModelNames::default(),
             unmatched,
         }
     }
@@ -133,6 +143,11 @@ impl RouteTable {
 
     pub(super) fn unmatched(&self) -> &RouteMetrics {
         &self.unmatched
+    }
+
+    /// Counts the tokens of one answer.
+    pub(super) fn count_tokens(&self, route: &RouteMetrics, record: &TokenRecord) {
+        route.tokens().count(self.models.number(&record.model), record);
     }
 
     pub(super) fn retain(&self, names: &[&str]) {
@@ -170,7 +185,8 @@ impl RouteTable {
             let count = route.collapsed.load(Ordering::Relaxed);
             families::counter(&mut samples, [("route", &route.name)], count)?;
         }
-        Ok(())
+        let tokens = routes.iter().map(|route| (&*route.name, route.tokens()));
+        usage::encode(&self.models, &tokens, encoder)
     }
 
     fn encode_lookups(

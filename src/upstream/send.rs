@@ -98,7 +98,10 @@ impl WorkerPool {
             };
             tried += 1;
             let lease = match checkout {
-                Checkout::Http1(connection) => break exchange.http1(connection, request, sent).await?,
+                Checkout::Http1(mut connection) => {
+                    exchange.begin_http1(&mut connection, request)?;
+                    break exchange.http1(connection, sent).await?;
+                }
                 Checkout::Http2(lease) => lease,
             };
             match Box::pin(exchange.http2(lease, request, sent)).await {
@@ -130,16 +133,20 @@ struct Exchange<'a> {
 type Answer = (Response<()>, Carrier);
 
 impl Exchange<'_> {
-    async fn http1(
+    /// Hands the request to the connection; not a part of what waits, which would hold it a second time.
+    fn begin_http1(
         &self,
-        mut connection: Box<Http1Connection>,
+        connection: &mut Http1Connection,
         mut request: Request<RequestBody>,
-        sent: Instant,
-    ) -> Result<Answer, Broken> {
+    ) -> Result<(), Broken> {
         prepare_http1(&mut request, self.slot.endpoint().label());
+        let begun = connection.begin(request);
+        begun.map_err(|failure| Broken::of(failure, connection.reused))
+    }
+
+    async fn http1(&self, mut connection: Box<Http1Connection>, sent: Instant) -> Result<Answer, Broken> {
         let reused = connection.reused;
         let failed = |failure| Broken::of(failure, reused);
-        connection.begin(request).map_err(failed)?;
         let response = poll_fn(|cx| match connection.poll_head(cx, self.manner.on_interim) {
             Poll::Ready(outcome) => Poll::Ready(outcome),
             Poll::Pending => {

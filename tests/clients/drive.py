@@ -27,6 +27,8 @@ def main() -> int:
             openai_checks.run(checks, arguments.base_url, arguments.direct)
         case "openai_stream":
             openai_checks.run_stream(checks, arguments.base_url)
+        case "openai_replay":
+            openai_checks.run_replay(checks, arguments.base_url)
         case "websockets":
             websockets_checks.run(checks, arguments.base_url)
         case "grpc":
@@ -39,7 +41,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     clients = parser.add_subparsers(dest="client", required=True)
-    for name in ("httpx", "openai", "openai_stream", "websockets", "grpc"):
+    for name in ("httpx", "openai", "openai_stream", "openai_replay", "websockets", "grpc"):
         client = clients.add_parser(name)
         client.add_argument("--direct", action="store_true", help="no sidecar in between")
         if name == "grpc":

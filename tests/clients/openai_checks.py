@@ -28,6 +28,12 @@ def run_stream(checks: Checks, base_url: str) -> None:
             checks.run(check, client, control)
 
 
+def run_replay(checks: Checks, base_url: str) -> None:
+    client = connect(base_url)
+    for check in REPLAY_CHECKS:
+        checks.run(check, client)
+
+
 def connect(base_url: str, key: str = "sk-tests") -> openai.OpenAI:
     """A client without retries, so that a failure is seen."""
     return openai.OpenAI(base_url=f"{base_url}/v1", api_key=key, max_retries=0, timeout=PATIENCE)
@@ -128,7 +134,7 @@ def the_first_chunk_arrives_before_the_last_is_made(client: openai.OpenAI, contr
     """The origin makes nothing after the first word until we say, through another request, that we hold it."""
     gate = unique("gate")
     stream = client.chat.completions.create(
-        model=MODEL, messages=question("one two three"), stream=True, metadata={"gate": gate}
+        model=MODEL, messages=question(unique("one two three")), stream=True, metadata={"gate": gate}
     )
     chunks = []
     for chunk in stream:
@@ -147,15 +153,46 @@ def the_first_chunk_arrives_before_the_last_is_made(client: openai.OpenAI, contr
 def leaving_a_stream_cancels_it_at_the_origin(client: openai.OpenAI, control: httpx.Client) -> None:
     gate = unique("gate")
     stream = client.chat.completions.create(
-        model=MODEL, messages=question("one two three"), stream=True, metadata={"gate": gate}
+        model=MODEL, messages=question(unique("one two three")), stream=True, metadata={"gate": gate}
     )
     next(iter(stream))
     stream.close()
     expect_equal(control.get(f"/api/gates/{gate}/outcome").json(), {"outcome": "cancelled"}, "at the origin")
 
 
+def a_replayed_stream_cannot_be_told_from_a_live_one(client: openai.OpenAI) -> None:
+    asked = {
+        "model": MODEL,
+        "messages": question(unique("what is")),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    live, replayed = (Streamed(client, asked) for _ in range(2))
+    CacheStatus.of(live.headers).expect_stored_uri_miss("first time")
+    CacheStatus.of(replayed.headers).expect_hit("second time")
+    expect(len(live.chunks) > 4, f"only {len(live.chunks)} chunks")
+    # Whole chunks, with the time at which the origin made each of them.
+    expect_equal(replayed.chunks, live.chunks, "chunks")
+    expect(live.chunks[-1].usage is not None, "the last chunk has no usage")
+    for name in ("content-type", "content-length", "transfer-encoding"):
+        expect_equal(replayed.headers.get(name), live.headers.get(name), name)
+
+
+class Streamed:
+    """One streaming call, read to its end."""
+
+    def __init__(self, client: openai.OpenAI, asked: dict) -> None:
+        response = client.chat.completions.with_raw_response.create(**asked)
+        self.headers = response.headers
+        self.chunks = list(response.parse())
+
+
 STREAM_CHECKS = [
     a_stream_says_the_same_as_a_completion,
     the_first_chunk_arrives_before_the_last_is_made,
     leaving_a_stream_cancels_it_at_the_origin,
+]
+
+REPLAY_CHECKS = [
+    a_replayed_stream_cannot_be_told_from_a_live_one,
 ]

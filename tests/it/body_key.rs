@@ -135,3 +135,46 @@ async fn a_question_that_cannot_be_kept_leaves_the_other_answers_alone() {
     assert!(ask(&sidecar, &large).await.cache_says("detail=body-too-large"));
     assert!(ask(&sidecar, "{}").await.cache_says("hit"));
 }
+
+#[tokio::test]
+async fn requests_that_the_provider_remembers_take_no_part() {
+    let (origin, sidecar) = chat().await;
+    let table = [
+        (r#"{"q": 1, "store": true}"#, "store"),
+        (r#"{"q": 1, "previous_response_id": "r"}"#, "previous-response"),
+        (r#"{"q": 1, "conversation": "c"}"#, "conversation"),
+    ];
+    for (body, reason) in table {
+        for _ in 0..2 {
+            let answer = ask(&sidecar, body).await;
+            assert!(answer.cache_says("fwd=bypass"), "{answer:?}");
+            assert!(answer.cache_says(&format!("detail={reason}")), "{answer:?}");
+            assert_eq!(
+                origin.last("/v1/chat").body,
+                body,
+                "the origin gets the body byte for byte"
+            );
+        }
+    }
+    assert_eq!(origin.count("/v1/chat"), 6);
+    let kept_nowhere = r#"{"q": 1, "store": false, "conversation": null, "temperature": 0.7}"#;
+    assert!(ask(&sidecar, kept_nowhere).await.cache_says("stored"));
+    assert!(ask(&sidecar, kept_nowhere).await.cache_says("hit"));
+}
+
+#[tokio::test]
+async fn a_temperature_is_bypassed_where_the_route_says_so() {
+    let origin = Origin::start().await;
+    origin.on("/v1/chat", |seen| Reply::ok(seen.body));
+    let config = ConfigText::new(origin.address()).routes(
+        "- {name: chat, match: {path: /v1/chat}, upstream: hub, \
+         cache: {methods: [POST], ttl: 300s, nondeterministic: bypass}}",
+    );
+    let sidecar = Sidecar::start(&config).await;
+    for _ in 0..2 {
+        let warm = ask(&sidecar, r#"{"temperature": 0.7}"#).await;
+        assert!(warm.cache_says("detail=temperature"), "{warm:?}");
+    }
+    ask(&sidecar, r#"{"temperature": 0}"#).await;
+    assert!(ask(&sidecar, r#"{"temperature": 0.0}"#).await.cache_says("hit"));
+}

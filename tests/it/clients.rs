@@ -12,7 +12,7 @@ use regex::Regex;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::harness::{ConfigText, Logs, Sidecar, Token, within};
+use crate::harness::{ConfigText, Logs, Sidecar, Token, eventually, within};
 
 /// The interpreter of the environment, if there is one.
 #[expect(
@@ -86,9 +86,11 @@ async fn drive(python: &Path, arguments: &[&str]) {
     assert!(status.success(), "{}\n{}", said.text(), errors.text());
 }
 
-/// The example that users start from, with this test's addresses and tokens in it.
-fn fastapi_example(application: &str) -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/fastapi.yaml");
+/// An example that users start from, with this test's addresses and tokens in it.
+fn example(name: &str, application: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("config/examples")
+        .join(name);
     let example = fs::read_to_string(file).unwrap();
     let variable = Regex::new(r"\$\{\w+:-([^}]*)\}").unwrap();
     let example = variable.replace_all(&example, "$1").into_owned();
@@ -110,8 +112,13 @@ fn fastapi_example(application: &str) -> String {
 }
 
 async fn fastapi(python: &Path) -> (Server, Sidecar, String) {
+    application(python, "fastapi.yaml").await
+}
+
+/// The application behind this example.
+async fn application(python: &Path, name: &str) -> (Server, Sidecar, String) {
     let server = Server::start(python, "app.py").await;
-    let sidecar = Sidecar::start_text(&fastapi_example(&server.address())).await;
+    let sidecar = Sidecar::start_text(&example(name, &server.address())).await;
     let base_url = format!("http://{}", sidecar.address());
     (server, sidecar, base_url)
 }
@@ -149,6 +156,27 @@ async fn the_openai_sdk_streaming() {
     let Some(python) = python() else { return };
     let (_server, _sidecar, base_url) = fastapi(&python).await;
     drive(&python, &["openai_stream", "--base-url", &base_url]).await;
+}
+
+#[tokio::test]
+async fn the_openai_sdk_cannot_tell_a_replay() {
+    let Some(python) = python() else { return };
+    // At once, and at the recorded pace.
+    for name in ["fastapi.yaml", "openai.yaml"] {
+        let (_server, sidecar, base_url) = application(&python, name).await;
+        drive(&python, &["openai_replay", "--base-url", &base_url]).await;
+        let tokens = async |source| {
+            let labels = [("route", "chat"), ("source", source)];
+            let count = sidecar.metric("outrigger_tokens_total", &labels).await;
+            (count > 0.5).then_some(count)
+        };
+        let spent = eventually("what was spent", async || tokens("upstream").await).await;
+        let saved = eventually("what was saved", async || tokens("cache").await).await;
+        assert!(
+            (spent - saved).abs() < 0.5,
+            "{name}: {spent} spent, {saved} saved"
+        );
+    }
 }
 
 #[tokio::test]

@@ -318,6 +318,7 @@ async fn keys_are_told_in_readable_parts() {
     so(&sidecar, chat(r#"{"q": 2}"#), "miss", &["uri-miss"]).await;
     let large = format!(r#"{{"q": "{}"}}"#, "x".repeat(2_000));
     so(&sidecar, chat(&large), "bypass", &["body-too-large"]).await;
+    so(&sidecar, chat(r#"{"q": 1, "store": true}"#), "bypass", &["store"]).await;
     let unkeyed = get("/api/a").body("{}");
     so(&sidecar, unkeyed, "bypass", &["body-not-keyed"]).await;
 

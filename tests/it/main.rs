@@ -14,6 +14,7 @@ mod clients;
 mod collapse;
 mod documents;
 mod entries;
+mod event_streams;
 mod explain;
 mod forwarding;
 mod harness;
@@ -26,6 +27,7 @@ mod purge;
 mod races;
 mod reload;
 mod streaming;
+mod tokens;
 mod tracing;
 mod validate;
 

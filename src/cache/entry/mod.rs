@@ -4,6 +4,7 @@
 //! the response was read into are larger than the response and would stay alive with any slice of them.
 
 mod block;
+mod notes;
 #[cfg(test)]
 pub(super) mod sample;
 #[cfg(test)]
@@ -20,8 +21,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 pub use self::block::Tags;
 use self::block::{Frames, HeaderLines, framed_len, put_frame};
+pub use self::notes::Notes;
 use super::life::Life;
 use super::purge::Purged;
+use super::stream;
+use super::usage::Usage;
 use super::vary::Nominated;
 use crate::clock::Timestamp;
 
@@ -52,6 +56,8 @@ pub struct NewEntry<'a> {
     pub status: StatusCode,
     /// Headers to be stored.
     pub headers: &'a HeaderMap,
+    /// What is known of the body beside it.
+    pub notes: Notes<'a>,
     /// The body in pieces.
     pub body: &'a [Bytes],
     /// How long it may be used.
@@ -66,11 +72,12 @@ pub struct NewEntry<'a> {
 
 /// A stored response. Immutable but for its hit counter and what is known of purges.
 pub struct Entry {
-    /// Full key, label, framed tags, framed header names and values, body.
+    /// Full key, label, framed tags, framed header names and values, framed notes, body.
     bytes: Bytes,
     label_at: usize,
     tags_at: usize,
     headers_at: usize,
+    notes_at: usize,
     body_at: usize,
     /// Distinct header names.
     header_names: usize,
@@ -79,6 +86,7 @@ pub struct Entry {
     tenant: Option<[u8; 32]>,
     status: StatusCode,
     public: bool,
+    event_stream: bool,
     life: Life,
     position: u64,
     stored_at: Timestamp,
@@ -97,7 +105,8 @@ impl Entry {
         let header_bytes = |(name, value): (&HeaderName, &HeaderValue)| {
             framed_len(name.as_str().len()) + framed_len(value.len())
         };
-        let body_at = headers_at + new.headers.iter().map(header_bytes).sum::<usize>();
+        let notes_at = headers_at + new.headers.iter().map(header_bytes).sum::<usize>();
+        let body_at = notes_at + new.notes.len();
         let len = body_at + new.body.iter().map(Bytes::len).sum::<usize>();
 
         let mut bytes = Vec::with_capacity(len);
@@ -110,6 +119,7 @@ impl Entry {
             put_frame(&mut bytes, name.as_str().as_bytes());
             put_frame(&mut bytes, value.as_bytes());
         }
+        new.notes.write(&mut bytes);
         for piece in new.body {
             bytes.extend_from_slice(piece);
         }
@@ -120,6 +130,7 @@ impl Entry {
             label_at,
             tags_at,
             headers_at,
+            notes_at,
             body_at,
             header_names: new.headers.keys_len(),
             nominated: new.nominated,
@@ -127,6 +138,7 @@ impl Entry {
             tenant: new.tenant,
             status: new.status,
             public: new.public,
+            event_stream: stream::is_event_stream(new.headers),
             life: new.life,
             position: new.position,
             stored_at: new.stored_at,
@@ -155,6 +167,7 @@ impl Entry {
             nominated: self.nominated.clone(),
             status: self.status,
             headers,
+            notes: self.notes(),
             body: &[self.body()],
             life,
             position,
@@ -219,6 +232,36 @@ impl Entry {
     /// The body: a slice of the entry, not a copy.
     pub fn body(&self) -> Bytes {
         self.bytes.slice(self.body_at..)
+    }
+
+    /// Whether it is an event stream.
+    pub fn is_event_stream(&self) -> bool {
+        self.event_stream
+    }
+
+    /// The pace of an event stream; empty when it is not known.
+    pub fn pace(&self) -> &[u8] {
+        self.notes().pace
+    }
+
+    /// What it says about its tokens.
+    pub fn usage(&self) -> Option<Usage> {
+        match self.notes().usage {
+            [] => None,
+            usage => Usage::decode(usage),
+        }
+    }
+
+    fn notes(&self) -> Notes<'_> {
+        Notes::read(self.part(self.notes_at, self.body_at))
+    }
+
+    /// The same as a slice of the entry that outlives the reference.
+    pub fn shared_pace(&self) -> Bytes {
+        match self.pace() {
+            [] => Bytes::new(),
+            pace => self.bytes.slice_ref(pace),
+        }
     }
 
     /// Bytes of the body.
@@ -312,7 +355,7 @@ impl Entry {
     }
 
     fn header_lines(&self) -> HeaderLines<'_> {
-        HeaderLines(Frames(self.part(self.headers_at, self.body_at)))
+        HeaderLines(Frames(self.part(self.headers_at, self.notes_at)))
     }
 
     fn part(&self, from: usize, to: usize) -> &[u8] {

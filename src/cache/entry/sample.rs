@@ -50,6 +50,7 @@ pub(in crate::cache) fn entry_with(
         nominated,
         status: StatusCode::OK,
         headers: &HeaderMap::new(),
+        notes: Notes::default(),
         body: &[Bytes::copy_from_slice(body)],
         life: life(),
         position,

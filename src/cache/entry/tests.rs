@@ -24,6 +24,10 @@ fn build(headers: &HeaderMap, body: &[Bytes]) -> Arc<Entry> {
         nominated: sample::nominated("accept", "text/html"),
         status: StatusCode::CREATED,
         headers,
+        notes: Notes {
+            pace: &[7, 8],
+            usage: &[1, 2, 3, b'm'],
+        },
         body,
         life: sample::life(),
         position: 7,
@@ -57,6 +61,12 @@ fn an_entry_gives_back_what_it_was_built_from() {
     );
     assert_eq!(*entry.nominated(), sample::nominated("accept", "text/html"));
     assert!(entry.public());
+    assert_eq!(
+        (entry.pace(), &entry.shared_pace()[..]),
+        (&[7, 8][..], &[7, 8][..])
+    );
+    assert!(!entry.is_event_stream());
+    assert_eq!(entry.usage().unwrap().tokens.output, 2);
 }
 
 #[test]
@@ -97,6 +107,10 @@ fn a_refreshed_entry_keeps_body_and_identity_and_forgets_purges() {
     merged.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=5"));
     let refreshed = entry.refreshed(&merged, sample::life(), 12, Timestamp::from_secs(20));
     assert_eq!(refreshed.body(), "hello");
+    assert_eq!(
+        (refreshed.pace(), refreshed.usage()),
+        (entry.pace(), entry.usage())
+    );
     assert_eq!(refreshed.headers(), merged);
     assert_eq!(refreshed.full_key(), entry.full_key());
     assert_eq!(refreshed.tags().collect::<Vec<_>>(), ["user", "", "list"]);

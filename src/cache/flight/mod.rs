@@ -21,7 +21,7 @@ mod state;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, StatusCode};
@@ -33,7 +33,9 @@ use self::shared::Flight;
 use super::digest::KeyDigest;
 use super::digest_hash::DigestHash;
 use super::reuse::Failure;
+use super::usage::Usage;
 use super::vary::Nominated;
+use super::verdict::RefuseReason;
 use crate::clock::Timestamp;
 
 /// Parts of the table, each with a lock of its own.
@@ -88,6 +90,18 @@ pub struct Head {
     pub public: bool,
     /// Bytes of the body, if known.
     body_len: Option<u64>,
+    /// Whether its body is looked at, so that there will be an epilogue.
+    observed: bool,
+    epilogue: OnceLock<Box<Epilogue>>,
+}
+
+/// What the body showed by its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Epilogue {
+    /// Why it is not stored after all.
+    pub refused: Option<RefuseReason>,
+    /// What it says about its tokens.
+    pub usage: Option<Usage>,
 }
 
 impl Head {
@@ -106,7 +120,30 @@ impl Head {
             nominated,
             public,
             body_len,
+            observed: false,
+            epilogue: OnceLock::new(),
         }
+    }
+
+    /// The same for a body that is looked at while it passes, or not.
+    pub fn observed(mut self, observed: bool) -> Self {
+        self.observed = observed;
+        self
+    }
+
+    /// Whether there will be an epilogue.
+    pub fn is_observed(&self) -> bool {
+        self.observed
+    }
+
+    /// Tells what the body showed: to be said before its readers learn of its end.
+    pub fn conclude(&self, epilogue: Epilogue) {
+        let _first_counts = self.epilogue.set(Box::new(epilogue));
+    }
+
+    /// What the body showed; none before its end.
+    pub fn epilogue(&self) -> Option<&Epilogue> {
+        self.epilogue.get().map(|epilogue| &**epilogue)
     }
 
     /// Bytes of the body: those of a valid `Content-Length`, or none at all where a response has no body (RFC 9110,

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::interpolate::escape;
 use super::model::*;
+use super::prices::{Price, Prices};
 use super::units::{format_duration, format_size};
 
 pub(super) use route::{fingerprint, path};
@@ -32,6 +33,7 @@ pub fn effective(config: &Config) -> Value {
         "upstreams": Value::Object(upstreams.collect()),
         "cache": {"levels": list(config.cache.memory.as_slice(), memory)},
         "routes": list(&config.routes, |route| route::route(route)),
+        "usage": {"prices": prices(&config.prices)},
         "telemetry": telemetry(&config.telemetry),
     })
 }
@@ -236,6 +238,18 @@ fn memory(level: &MemoryLevel) -> Value {
         "policy": policy,
         "max_object": size(level.max_object),
     }})
+}
+
+fn prices(prices: &Prices) -> Value {
+    let price = |(model, price): (&String, &Price)| {
+        let shown = json!({
+            "input": price.input,
+            "output": price.output,
+            "cached_input": price.cached_input,
+        });
+        (model.clone(), shown)
+    };
+    Value::Object(prices.0.iter().map(price).collect())
 }
 
 fn telemetry(telemetry: &Telemetry) -> Value {

@@ -16,6 +16,7 @@ pub(in crate::config) fn fingerprint(route: &Route) -> [u8; 16] {
         "match": matcher(&route.matcher),
         "upstream": text(&route.upstream),
         "cache": route_cache(route.cache.as_ref()),
+        "terminal": route.stream.terminal.as_ref().map(terminal),
     });
     let mut fingerprint = [0; 16];
     let mut reader = blake3::Hasher::new()
@@ -56,12 +57,49 @@ pub(super) fn route(route: &Route) -> Value {
         "upstream": text(&route.upstream),
         "timeouts": timeouts(&route.timeouts),
         "cache": route_cache(route.cache.as_ref()),
-        "usage": if route.openai_errors { "openai" } else { "off" },
+        "stream": stream(&route.stream),
+        "usage": usage(&route.usage),
         "headers": {
             "request": {"set": headers(&rules.request_set), "remove": words(&rules.request_remove)},
             "response": {"set": headers(&rules.response_set), "remove": words(&rules.response_remove)},
         },
     })
+}
+
+fn usage(usage: &Usage) -> Value {
+    let pointers = match usage {
+        Usage::Off => return json!("off"),
+        Usage::Openai => return json!("openai"),
+        Usage::Anthropic => return json!("anthropic"),
+        Usage::Json(pointers) => pointers,
+    };
+    let mut shown = json!({"model": text(&pointers.model)});
+    put(&mut shown, "input", pointers.input.as_deref().map(text));
+    put(&mut shown, "output", pointers.output.as_deref().map(text));
+    put(
+        &mut shown,
+        "cached_input",
+        pointers.cached_input.as_deref().map(text),
+    );
+    json!({"json": shown})
+}
+
+fn stream(rules: &StreamRules) -> Value {
+    let mut shown = json!({
+        "replay": match rules.replay {
+            Replay::Instant => "instant",
+            Replay::Recorded => "recorded",
+        },
+    });
+    put(&mut shown, "terminal", rules.terminal.as_ref().map(terminal));
+    shown
+}
+
+fn terminal(terminal: &Terminal) -> Value {
+    match terminal {
+        Terminal::Data(value) => text(&format!("data: {value}")),
+        Terminal::Event(value) => text(&format!("event: {value}")),
+    }
 }
 
 fn matcher(matcher: &Matcher) -> Value {
@@ -91,6 +129,7 @@ fn route_cache(rules: Option<&RouteCache>) -> Value {
         "methods": words(&rules.methods),
         "vary": vary(&rules.vary),
         "tags": {"header": words(&rules.tag_headers), "static": words(&rules.static_tags)},
+        "nondeterministic": if rules.nondeterministic { "allow" } else { "bypass" },
         "collapse": rules.collapse,
         "on_last_reader_gone": match rules.on_last_reader_gone {
             LastReaderGone::Cancel => "cancel",

@@ -110,18 +110,6 @@ pub struct WarmRequest {
     pub path: Option<Text<PathText>>,
 }
 
-/// Dollars per million tokens.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Price {
-    /// Of the prompt.
-    pub input: Option<f64>,
-    /// Of the answer.
-    pub output: Option<f64>,
-    /// Of the part of the prompt that the provider had cached.
-    pub cached_input: Option<f64>,
-}
-
 /// How long history is kept.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -10,6 +10,7 @@ mod route;
 mod route_cache;
 mod telemetry;
 mod upstream;
+mod usage;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::model::Role;
-use super::scalar::{Later, Map, Refusal, Scalar, Text, Whole};
+use super::scalar::{Map, Refusal, Scalar, Text, Whole};
 use super::units::{Positive, Rate, Size};
 use super::values::{HostText, NameText};
 
@@ -30,6 +31,7 @@ pub use route::*;
 pub use route_cache::*;
 pub use telemetry::*;
 pub use upstream::*;
+pub use usage::*;
 
 /// The whole file. A change takes effect on reload, in one step, unless a field says that it needs a restart.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -56,7 +58,7 @@ pub struct File {
     /// longest prefix or template.
     #[schemars(extend("x-required" = true))]
     pub routes: Option<Vec<Route>>,
-    /// What tokens cost.
+    /// What tokens cost, for the metrics of routes with `usage`.
     pub usage: Option<UsagePrices>,
     /// Traces, access log and masking.
     pub telemetry: Option<Telemetry>,
@@ -210,12 +212,4 @@ impl From<RoleWord> for Role {
             RoleWord::Admin => Self::Admin,
         }
     }
-}
-
-/// What tokens cost.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UsagePrices {
-    /// Dollars per million tokens, by model.
-    pub prices: Option<Later<Map<String, Price>>>,
 }

@@ -6,11 +6,11 @@ use http::{HeaderName, HeaderValue, Method};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{RouteCache, Timeouts};
-use crate::config::model::HostPattern;
+use super::{RouteCache, Timeouts, Usage};
+use crate::config::model::{HostPattern, Terminal};
 use crate::config::scalar::{Later, Map, Text, Whole};
 use crate::config::units::{Frequency, Positive};
-use crate::config::values::{NameText, PathText, Plain, Pointer, RegexText, TemplateText};
+use crate::config::values::{NameText, PathText, Plain, RegexText, TemplateText};
 
 /// Which requests go where, and how they are cached.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -35,8 +35,7 @@ pub struct Route {
     pub cache: Option<RouteCache>,
     /// Event streams from the cache.
     pub stream: Option<Stream>,
-    /// API whose conventions the route follows. With `openai`, errors made here take OpenAI's shape; tokens are
-    /// not counted yet.
+    /// API whose conventions the route follows: where answers say how many tokens they took, for the metrics.
     #[schemars(extend("default" = "off"))]
     pub usage: Option<Usage>,
     /// Header changes.
@@ -121,8 +120,12 @@ pub struct RateLimit {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stream {
-    /// At what pace.
-    pub replay: Option<Later<Replay>>,
+    /// The pace at which a stored stream is sent.
+    #[schemars(extend("default" = "instant"))]
+    pub replay: Option<Replay>,
+    /// The event that ends a whole stream: `data: TEXT` or `event: NAME`. A stream that ends without it is not stored.
+    /// Absent: `data: [DONE]`, or an event `message_stop` or `response.completed`.
+    pub terminal: Option<Text<Terminal>>,
 }
 
 /// The pace of a stream from the cache.
@@ -132,23 +135,8 @@ pub struct Stream {
 pub enum Replay {
     /// At once.
     Instant,
-    /// As it was.
+    /// As it came from the origin.
     Recorded,
-}
-
-/// The API whose conventions a route follows.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum Usage {
-    /// None.
-    Off,
-    /// OpenAI's.
-    Openai,
-    /// Not available yet: Anthropic's.
-    Anthropic,
-    /// Not available yet: token counts at these JSON pointers.
-    Json(Later<Map<String, Text<Pointer>>>),
 }
 
 /// Header changes.

@@ -43,8 +43,9 @@ pub struct RouteCache {
     /// `all`: everyone, but an answer to `Authorization` only if `ttl` gives its life or the origin sends `public`,
     /// `s-maxage` or `must-revalidate`; `tenant: {header: x-tenant}`: everyone with the same value of that header.
     pub share: Option<ShareChoice>,
-    /// Whether requests with `temperature` above 0 are cached.
-    pub nondeterministic: Option<Later<Nondeterministic>>,
+    /// Whether requests whose JSON body has a `temperature` above 0 are cached.
+    #[schemars(extend("default" = "allow"))]
+    pub nondeterministic: Option<Nondeterministic>,
     /// Tags by which entries can be purged.
     pub tags: Option<Tags>,
     /// One fill at a time per key; other requests for it wait and stream along.

@@ -7,6 +7,7 @@ mod route;
 mod route_cache;
 mod telemetry;
 mod upstream;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub(super) fn resolve(cx: &mut Cx<'_>, raw: raw::File) -> Option<Config> {
     let cache = cache::resolve(cx, &root.key("cache"), raw.cache);
     let upstreams = upstream::resolve(cx, &root, raw.upstreams);
     let routes = route::resolve(cx, &root, raw.routes, &upstreams, &cache);
+    let prices = usage::prices(cx, &root.key("usage"), raw.usage.unwrap_or_default());
     let telemetry = telemetry::resolve(cx, &root.key("telemetry"), raw.telemetry.unwrap_or_default());
     check_addresses(cx, &root, &listeners, &admin);
     let mut config = Config {
@@ -53,6 +55,7 @@ pub(super) fn resolve(cx: &mut Cx<'_>, raw: raw::File) -> Option<Config> {
             .collect::<BTreeMap<_, _>>(),
         cache,
         routes: routes.into_iter().map(Arc::new).collect(),
+        prices,
         telemetry: telemetry?,
         hash: Arc::from(""),
     };

@@ -6,9 +6,9 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
-use super::{Cx, ambiguity, route_cache, upstream};
+use super::{Cx, ambiguity, route_cache, upstream, usage};
 use crate::config::effective;
-use crate::config::model::{Cache, HeaderRules, Matcher, PathPattern, Route, Upstream};
+use crate::config::model::{Cache, HeaderRules, Matcher, PathPattern, Replay, Route, StreamRules, Upstream};
 use crate::config::raw;
 use crate::config::scalar::Text;
 use crate::config::suggest;
@@ -68,14 +68,7 @@ fn route(
         None => None,
     };
     let headers = header_rules(cx, &at.key("headers"), raw.headers.unwrap_or_default());
-    let openai_errors = match raw.usage {
-        None | Some(raw::Usage::Off) => false,
-        Some(raw::Usage::Openai) => true,
-        Some(raw::Usage::Anthropic | raw::Usage::Json(_)) => {
-            cx.later(&at.key("usage"));
-            false
-        }
-    };
+    let usage = usage::route(cx, &at.key("usage"), raw.usage);
     let upstream_name = upstream_name?;
     let upstream = upstreams
         .iter()
@@ -87,11 +80,22 @@ fn route(
         upstream: Arc::clone(&upstream.name),
         timeouts: upstream::timeouts(raw.timeouts.map(Into::into), upstream.timeouts),
         cache: rules,
+        stream: stream(raw.stream.unwrap_or_default()),
         headers,
-        openai_errors,
+        usage,
     };
     route.fingerprint = effective::fingerprint(&route);
     Some(route)
+}
+
+fn stream(raw: raw::Stream) -> StreamRules {
+    StreamRules {
+        replay: match raw.replay {
+            None | Some(raw::Replay::Instant) => Replay::Instant,
+            Some(raw::Replay::Recorded) => Replay::Recorded,
+        },
+        terminal: raw.terminal.map(|terminal| terminal.0),
+    }
 }
 
 fn check_reference(cx: &mut Cx<'_>, at: &At<'_>, name: &NameText) {

@@ -72,6 +72,7 @@ pub(super) fn resolve(
         stale_if_error: raw.stale_if_error.map(|duration| duration.0),
         vary,
         share,
+        nondeterministic: !matches!(raw.nondeterministic, Some(raw::Nondeterministic::Bypass)),
         static_tags: tags
             .fixed
             .unwrap_or_default()

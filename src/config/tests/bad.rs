@@ -27,6 +27,20 @@ fn other_sections() {
 /// Lines that stand in line 6 from column 5 on, below `name: r`.
 const IN_A_ROUTE: &[(&str, &str)] = &[
     (
+        "stream: {terminal: END}",
+        "6:24 routes[0].stream.terminal: `END` is not a line of an event | `data: TEXT` or `event: NAME`, in \
+             quotes; up to 128 bytes behind the colon",
+    ),
+    (
+        "usage: {json: {model: /m}}",
+        "6:13 routes[0].usage.json: it is not said where the counts are | `{input: /usage/input, output: \
+             /usage/output}`",
+    ),
+    (
+        "usage: {json: {input: usage.in}}",
+        "6:27 routes[0].usage.json.input: `usage.in` is not a JSON pointer | did you mean `/usage/in`?",
+    ),
+    (
         "prioritty: batch",
         "6:5 routes[0].prioritty: unknown key `prioritty` | did you mean `priority`?",
     ),
@@ -302,6 +316,19 @@ const AT_THE_TOP: &[(&str, &str)] = &[
     (
         "telemetry: {otlp: {}}",
         "5:13 telemetry.otlp.endpoint: `endpoint` is missing",
+    ),
+    (
+        "usage: {prices: {m: {output: 1}}}",
+        "5:18 usage.prices.m.input: `input` is missing",
+    ),
+    (
+        "usage: {prices: {m: {input: -1}}}",
+        "5:29 usage.prices.m.input: `-1` is not a price | dollars per million tokens, from 0 to 1000000",
+    ),
+    (
+        "usage: {prices: {m: {input: 1, cached_input: .nan}}}",
+        "5:46 usage.prices.m.cached_input: `NaN` is not a price | dollars per million tokens, from 0 to \
+             1000000",
     ),
     ("telemetry: [1]", "5:1 telemetry: expected a map, found a list"),
     ("telemetry: *x", "5:12 : unknown anchor"),

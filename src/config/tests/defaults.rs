@@ -26,7 +26,12 @@ fn defaults() {
     assert_eq!(config.upstreams["hub"].active_check, None);
     let rules = config.routes[0].cache.as_ref().unwrap();
     assert!(
-        rules.read && rules.write && rules.collapse && !rules.client_control && rules.vary.query.verbatim
+        rules.read
+            && rules.write
+            && rules.nondeterministic
+            && rules.collapse
+            && !rules.client_control
+            && rules.vary.query.verbatim
     );
     assert_eq!(
         (&rules.ttl, &rules.share, rules.max_object),
@@ -51,7 +56,8 @@ upstreams:
   hub: {endpoints: [{address: 'hub:80'}], health: {active: {http: {path: /}}}, balance: ketama}
   plain: {endpoints: [{address: 'hub:80'}]}
 cache: {levels: [memory: {}]}
-routes: [{name: r, upstream: plain, cache: {vary: {query: {}, body: {json: {}}}, tags: {}, heuristic: {}}}]
+routes: [{name: r, upstream: plain, cache: {vary: {query: {}, body: {json: {}}}, tags: {}, heuristic: {}}, stream: {}}]
+usage: {prices: {m: {input: 1}}}
 telemetry: {otlp: {endpoint: 'http://c:1', keep: {}}, access_log: {}, mask: {}}
 ";
     let shown = effective(&config(text));

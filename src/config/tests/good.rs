@@ -65,6 +65,7 @@ routes:
         headers: [accept-language]
         body: {json: {ignore: [/user, /metadata]}, max: 64KiB}
       share: {tenant: {header: x-tenant}}
+      nondeterministic: bypass
       tags: {header: [x-tags], static: ["chat:1"]}
       collapse: false
       on_last_reader_gone: finish
@@ -72,11 +73,14 @@ routes:
       min_uses: 1
       max_object: 1MiB
       sensitive: false
+    stream: {replay: recorded, terminal: "event: done"}
     usage: openai
     headers: {request: {set: {x-a: "$$${PORT}"}, remove: [x-b]}, response: {set: {x-c: d}, remove: [x-powered-by]}}
-  - {name: model, match: {path_template: "/v1/models/{id}/x"}, upstream: hub, cache: {ttl: 60s, share: principal}}
-  - {name: rx, match: {path_regex: "/a/[0-9]+$|/b"}, upstream: hub, cache: {mode: read_only, share: all}}
+  - {name: model, match: {path_template: "/v1/models/{id}/x"}, upstream: hub, cache: {ttl: 60s, share: principal}, usage: anthropic}
+  - {name: rx, match: {path_regex: "/a/[0-9]+$|/b"}, upstream: hub, cache: {mode: read_only, share: all},
+     usage: {json: {input: /usage/in, cached_input: /usage/cached}}}
   - {name: rest, upstream: other, cache: {mode: off}}
+usage: {prices: {gpt-4o: {input: 2.50, output: 10, cached_input: 1.25}, embed: {input: 0.02}}}
 telemetry:
   otlp: {endpoint: "http://collector:4317", protocol: http/protobuf, sample: 0.25, keep: {errors: false, slower_than: 2s}}
   access_log: {enabled: true, format: json, sample: 50%}
@@ -134,10 +138,33 @@ fn everything_that_is_written_arrives() {
     assert_eq!(chat.timeouts.first_byte, Duration::from_secs(60));
     assert_eq!(chat.timeouts.connect, Duration::from_secs(2), "the upstream's");
     assert_eq!(chat.headers.request_set[0].1, "$8081");
-    assert!(chat.openai_errors);
+    assert_eq!(chat.usage, Usage::Openai);
+    assert_eq!(config.routes[1].usage, Usage::Anthropic);
+    let pointers = UsagePointers {
+        input: Some("/usage/in".to_owned()),
+        output: None,
+        cached_input: Some("/usage/cached".to_owned()),
+        model: "/model".to_owned(),
+    };
+    assert_eq!(config.routes[2].usage, Usage::Json(pointers));
+    let price = |input, output, cached_input| Price {
+        input,
+        output,
+        cached_input,
+    };
+    assert_eq!(config.prices.of("gpt-4o"), Some(&price(2.5, 10.0, 1.25)));
+    assert_eq!(config.prices.of("embed"), Some(&price(0.02, 0.0, 0.02)));
+    assert_eq!(
+        chat.stream,
+        StreamRules {
+            replay: Replay::Recorded,
+            terminal: Some(Terminal::Event("done".to_owned())),
+        }
+    );
     let rules = chat.cache.as_ref().unwrap();
     assert_eq!(rules.share, Share::Tenant("x-tenant".parse().unwrap()));
     assert_eq!(rules.body_max(), Some(64 << 10));
+    assert!(!rules.nondeterministic);
     assert!(!rules.vary.query.verbatim && rules.client_control && !rules.collapse);
     assert!(config.routes[1].cache.as_ref().unwrap().vary.query.verbatim);
     assert!(!config.routes[2].cache.as_ref().unwrap().write);
@@ -193,6 +220,7 @@ fn the_fingerprint_follows_what_decides_a_stored_response() {
     for same in [
         "upstream: hub\ncache: {mode: 'on'}",
         "upstream: hub\ncache: {}\ntimeouts: {total: 5s}",
+        "upstream: hub\ncache: {}\nstream: {replay: recorded}",
         "upstream: hub\ncache: {}\nheaders: {response: {set: {x-a: b}}}",
     ] {
         assert_eq!(fingerprint(same), base, "{same}");
@@ -201,6 +229,7 @@ fn the_fingerprint_follows_what_decides_a_stored_response() {
         "upstream: hub\ncache: {ttl: 5s}",
         "upstream: hub\ncache: {vary: {headers: [accept]}}",
         "upstream: hub\ncache: {}\nmatch: {path: /x}",
+        "upstream: hub\ncache: {}\nstream: {terminal: 'data: END'}",
     ] {
         assert_ne!(fingerprint(other), base, "{other}");
     }

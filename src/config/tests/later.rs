@@ -44,15 +44,11 @@ const LATER_IN_A_ROUTE: &[(&str, &str)] = &[
     ("cache: {min_uses: 2}", "6:23 cache.min_uses"),
     ("cache: {sensitive: true}", "6:24 cache.sensitive"),
     ("cache: {refresh_ahead: {beta: 1.0}}", "6:13 cache.refresh_ahead"),
-    ("cache: {nondeterministic: allow}", "6:31 cache.nondeterministic"),
     ("priority: batch", "6:15 priority"),
     (
         "rate_limit: {per: principal, rate: 20/s, burst: 40}",
         "6:5 rate_limit",
     ),
-    ("stream: {replay: instant}", "6:22 stream.replay"),
-    ("usage: anthropic", "6:12 usage"),
-    ("usage: {json: {total: /usage/total}}", "6:13 usage.json"),
 ];
 
 /// Contents of an upstream, and where it is refused.
@@ -94,7 +90,6 @@ const LATER_AT_THE_TOP: &[(&str, &str)] = &[
         "cache: {warm: [{name: top, at: start, top_keys: 500}]}",
         "5:9 cache.warm",
     ),
-    ("usage: {prices: {gpt-4o: {input: 2.5}}}", "5:9 usage.prices"),
     (
         "telemetry: {otlp: {endpoint: 'http://c:1', genai: true}}",
         "5:51 telemetry.otlp.genai",

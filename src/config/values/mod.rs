@@ -4,6 +4,7 @@ mod address;
 mod http;
 mod name;
 mod path;
+mod stream;
 
 pub use address::*;
 pub use http::*;

@@ -2,15 +2,13 @@
 
 /// Method and field-name characters (RFC 9110, section 5.6.2).
 pub(super) const TOKEN: u8 = 1;
-/// Field-value characters: visible, space, tab and the obsolete upper half (RFC 9110, section 5.5).
-pub(super) const VALUE: u8 = 2;
 /// Path characters of a target. RFC 3986's, and `[`, `]`, `^`, `|` and braces, which clients send raw; not `\`, which
 /// some servers take for `/`.
-pub(super) const PATH: u8 = 4;
+pub(super) const PATH: u8 = 2;
 /// Query characters of a target: RFC 3986's and what browsers do not encode.
-pub(super) const QUERY: u8 = 8;
+pub(super) const QUERY: u8 = 4;
 /// Characters of a registered name or IPv4 address, kept to what names in use are made of.
-pub(super) const HOST: u8 = 16;
+pub(super) const HOST: u8 = 8;
 
 static CLASSES: [u8; 256] = classes();
 
@@ -21,6 +19,14 @@ pub(super) fn all(bytes: &[u8], class: u8) -> bool {
         .iter()
         .fold(class, |class, byte| class & CLASSES[*byte as usize])
         != 0
+}
+
+/// Whether every byte is a field-value character: visible, space, tab or of the obsolete upper half (RFC 9110, section
+/// 5.5). Most of a head is values, so this is written as comparisons, which the compiler does for many bytes at once.
+pub(super) fn all_value(bytes: &[u8]) -> bool {
+    !bytes.iter().fold(false, |bad, byte| {
+        bad | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f)
+    })
 }
 
 /// Whether `byte` is of `class`.
@@ -54,9 +60,6 @@ const fn classes() -> [u8; 256] {
             )
         {
             class |= TOKEN;
-        }
-        if byte == b'\t' || (byte >= b' ' && byte != 0x7f) {
-            class |= VALUE;
         }
         if matches!(byte, b'!' | b'$'..=b';' | b'=' | b'@'..=b'[' | b']'..=b'_' | b'a'..=b'~') {
             class |= PATH;

@@ -220,7 +220,7 @@ pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     if name.is_empty() {
         return Err(Malformed::HeaderName);
     }
-    if !class::all(value, class::VALUE) {
+    if !class::all_value(value) {
         return Err(Malformed::HeaderValue);
     }
     // Only space and tab are left of what `trim_ascii` takes for whitespace.

@@ -8,6 +8,7 @@ use super::super::families::{self, Kind};
 use super::super::metrics::BuildInfo;
 use super::super::record::CacheResult;
 use super::super::samples::{EndpointCount, LevelSample};
+use super::super::usage::{TokenRecord, TokenSource, Tokens};
 use super::super::{Event, Telemetry, fixture};
 use crate::clock::Clock;
 
@@ -57,6 +58,48 @@ fn one_record_feeds_every_series_of_its_request() {
         assert_line(&text, line);
     }
     assert!(!text.contains("canary"));
+}
+
+#[test]
+fn tokens_and_dollars_are_told_by_route_model_and_source() {
+    let telemetry = telemetry();
+    let route = telemetry.route("chat");
+    let tokens = |model: &str, source, dollars| TokenRecord {
+        model: model.to_owned(),
+        tokens: Tokens {
+            input: 5,
+            output: 7,
+            cached_input: 0,
+        },
+        source,
+        dollars,
+    };
+    let mut record = fixture::record();
+    record.tokens = Some(Box::new(tokens("gpt-4o", TokenSource::Cache, 0.5)));
+    telemetry.record(Some(&route), &record);
+    telemetry.record_tokens(&route, &tokens("gpt-4o", TokenSource::Upstream, 0.25));
+    telemetry.record_tokens(&route, &tokens("", TokenSource::Upstream, 0.0));
+    let text = text(&telemetry);
+    for line in [
+        r#"outrigger_tokens_total{route="chat",model="gpt-4o",type="input",source="upstream"} 5"#,
+        r#"outrigger_tokens_total{route="chat",model="gpt-4o",type="output",source="cache"} 7"#,
+        r#"outrigger_tokens_total{route="chat",model="unknown",type="output",source="upstream"} 7"#,
+        r#"outrigger_cost_dollars_total{route="chat",model="gpt-4o"} 0.25"#,
+        r#"outrigger_cost_saved_dollars_total{route="chat",model="gpt-4o"} 0.5"#,
+    ] {
+        assert_line(&text, line);
+    }
+    assert!(
+        !text.contains(r#"type="cached_input""#),
+        "what is not there has no series"
+    );
+    let series = |models: usize| {
+        for model in 0..models {
+            telemetry.record_tokens(&route, &tokens(&format!("m{model}"), TokenSource::Upstream, 0.0));
+        }
+        self::text(&telemetry).lines().count()
+    };
+    assert_eq!(series(100), series(1000), "models are bounded");
 }
 
 #[test]

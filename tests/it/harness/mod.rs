@@ -28,7 +28,7 @@ pub(crate) use gate::Gate;
 pub(crate) use load::{Load, OnClose};
 pub(crate) use logs::Logs;
 pub(crate) use origin::Origin;
-pub(crate) use payload::{BodySender, channel, read_all};
+pub(crate) use payload::{BodySender, channel, full, read_all};
 pub(crate) use raw::Raw;
 pub(crate) use raw_origin::RawOrigin;
 pub(crate) use reply::Reply;

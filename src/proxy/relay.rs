@@ -1,0 +1,140 @@
+//! relay: the body of a fill on its way to everyone aboard and, once it is whole, to the cache.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt;
+
+use super::error::ProxyError;
+use super::fill::Fill;
+use super::tokens;
+use crate::cache::age::Times;
+use crate::cache::engine;
+use crate::cache::entry::Notes;
+use crate::cache::flight::{Epilogue, FlightError, Head, Leader};
+use crate::cache::observer::{Observed, Observer};
+use crate::cache::policy::Stored;
+use crate::cache::usage::Usage;
+use crate::cache::vary::Nominated;
+use crate::telemetry::usage::TokenSource;
+use crate::upstream::UpstreamBody;
+
+/// A storable response whose body is still to come.
+pub(super) struct Arrival {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: UpstreamBody,
+    pub(super) stored: Stored,
+    pub(super) nominated: Nominated,
+    pub(super) times: Times,
+    /// Looks at the body, where something of it counts.
+    pub(super) observer: Option<Box<Observer>>,
+}
+
+impl Arrival {
+    pub(super) fn head(&self, method: &Method) -> Head {
+        let public = self.stored.public;
+        let (headers, nominated) = (self.headers.clone(), self.nominated.clone());
+        Head::new(method, self.status, headers, nominated, public).observed(self.observer.is_some())
+    }
+}
+
+/// How a body ended.
+enum End {
+    /// Whole, perhaps with trailers.
+    Whole(Option<HeaderMap>),
+    /// The origin broke it off.
+    Broken(FlightError),
+    /// Nobody needs the rest.
+    Abandoned,
+}
+
+impl Fill {
+    /// Hands the body to everyone aboard and, once it is complete, to the cache.
+    pub(super) async fn stream(&self, leader: Leader, mut arrival: Arrival, head: &Head) {
+        let end = self.relay(&leader, &mut arrival).await;
+        let observed = arrival.observer.take().map(|observer| {
+            let observed = observer.finish(matches!(end, End::Whole(_)));
+            self.count(observed.usage.as_ref());
+            head.conclude(Epilogue {
+                refused: observed.refused,
+                usage: observed.usage.clone(),
+            });
+            observed
+        });
+        match end {
+            End::Abandoned => {}
+            End::Broken(error) => leader.fail(error),
+            // An entry cannot hold trailers; a response that has some is not kept.
+            End::Whole(Some(trailers)) => drop(leader.finish_with_trailers(trailers, |_chunks| {})),
+            End::Whole(None) => drop(leader.finish(|chunks| self.keep(arrival, observed, chunks))),
+        }
+    }
+
+    /// Hands on what comes until it ends.
+    async fn relay(&self, leader: &Leader, arrival: &mut Arrival) -> End {
+        let clock = &self.worker.state.clock;
+        let mut trailers = None;
+        loop {
+            let frame = tokio::select! {
+                biased;
+                () = leader.abandoned(), if self.cancel => return End::Abandoned,
+                frame = arrival.body.frame() => frame,
+            };
+            match frame {
+                None => return End::Whole(trailers),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        if let Some(observer) = &mut arrival.observer {
+                            observer.push(&data, clock.now());
+                        }
+                        if !leader.push(data).await {
+                            return End::Abandoned;
+                        }
+                    }
+                    Err(frame) => trailers = frame.into_trailers().ok(),
+                },
+                Some(Err(error)) => {
+                    let error = ProxyError::Upstream(error.kind);
+                    return End::Broken(FlightError {
+                        kind: error.kind(),
+                        status: error.status().as_u16(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Counts what the origin has been paid for, whoever reads it.
+    fn count(&self, usage: Option<&Usage>) {
+        if let Some(usage) = usage {
+            let state = &self.worker.state;
+            let record = tokens::priced(&state.snapshot.load(), usage, TokenSource::Upstream);
+            state.telemetry.record_tokens(&self.route.metrics, &record);
+        }
+    }
+
+    /// Stores a whole body, unless it showed that it must not be.
+    fn keep(&self, arrival: Arrival, observed: Option<Observed>, chunks: &[Bytes]) {
+        let observed = observed.unwrap_or_default();
+        if observed.refused.is_some() {
+            return;
+        }
+        let usage = observed.usage.as_ref().map(Usage::encode).unwrap_or_default();
+        let fill = engine::Fill {
+            route: &self.route.config,
+            key: &self.keyed.key,
+            tenant: self.keyed.tenant,
+            status: arrival.status,
+            headers: &arrival.headers,
+            notes: Notes {
+                pace: &observed.pace,
+                usage: &usage,
+            },
+            nominated: arrival.nominated,
+            stored: &arrival.stored,
+            position: self.position,
+            began: arrival.times.requested,
+        };
+        self.worker.state.cache.store(&fill, chunks);
+    }
+}
