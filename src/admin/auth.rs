@@ -76,7 +76,8 @@ pub fn required_role(method: &Method, path: &str, admin: &Admin) -> Option<Role>
         "/livez" | "/readyz" | "/startupz" => None,
         "/metrics" if !admin.protect_metrics => None,
         "/config/reload" | "/log-level" => Some(Role::Admin),
-        "/config/validate" => Some(Role::Viewer),
+        // Both are asked by POST for the body's sake, and change nothing.
+        "/config/validate" | "/api/v1/performance/cache/explain" => Some(Role::Viewer),
         _ if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) => Some(Role::Viewer),
         _ => Some(Role::Operator),
     }

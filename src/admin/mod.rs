@@ -2,9 +2,13 @@
 //!
 //! One file per group of endpoints. Every request passes [`auth::guard`] first.
 
+mod asked;
 pub mod auth;
 mod cache;
 mod config;
+mod entries;
+mod explain;
+mod explanation;
 mod probes;
 pub mod problem;
 mod upstreams;
@@ -80,6 +84,8 @@ fn documented() -> OpenApiRouter<Arc<Context>> {
         .routes(routes!(config::log_level))
         .routes(routes!(config::drain))
         .routes(routes!(cache::stats))
+        .routes(routes!(entries::list))
+        .routes(routes!(explain::explain))
         .routes(routes!(cache::purge))
         .routes(routes!(cache::clear))
         .routes(routes!(upstreams::list))

@@ -18,10 +18,10 @@ use super::key::Key;
 use super::memory::Memory;
 use super::negative::NegativeMemory;
 use super::policy::Stored;
-use super::purge::{Facts, Mode, PurgeLog, Purged, Selector, target_of};
+use super::purge::{PurgeLog, Purged, target_of};
 use super::reuse::{self, Use};
 use super::sketch::UseSketch;
-use super::slot::Selected;
+use super::slot::{Selected, Slot};
 use super::tags::tags_of;
 use super::vary::Nominated;
 use super::verdict::MissReason;
@@ -123,11 +123,26 @@ impl Cache {
     /// Looks for an entry that may answer the request. An entry of the request's own partition is preferred to
     /// an explicitly public one.
     pub fn lookup(&self, request: &Request<'_>, control: &RequestControl, now: Timestamp) -> Lookup {
-        let own = self.judge(request, false, control, now);
+        self.find(Memory::get, request, control, now)
+    }
+
+    /// The same for an onlooker: it does not count as a use where the level can tell.
+    pub fn peek(&self, request: &Request<'_>, control: &RequestControl, now: Timestamp) -> Lookup {
+        self.find(Memory::peek, request, control, now)
+    }
+
+    fn find(
+        &self,
+        slot: impl Fn(&Memory, &KeyDigest) -> Option<Arc<Slot>>,
+        request: &Request<'_>,
+        control: &RequestControl,
+        now: Timestamp,
+    ) -> Lookup {
+        let own = self.judge(&slot, request, false, control, now);
         if request.key.public().is_none() || !matches!(own, Lookup::Miss { .. }) {
             return own;
         }
-        match (&own, self.judge(request, true, control, now)) {
+        match (&own, self.judge(&slot, request, true, control, now)) {
             (_, shared @ (Lookup::Fresh(_) | Lookup::Refresh(_))) => shared,
             (
                 Lookup::Miss {
@@ -140,14 +155,21 @@ impl Cache {
         }
     }
 
-    fn judge(&self, request: &Request<'_>, public: bool, control: &RequestControl, now: Timestamp) -> Lookup {
+    fn judge(
+        &self,
+        slot: impl Fn(&Memory, &KeyDigest) -> Option<Arc<Slot>>,
+        request: &Request<'_>,
+        public: bool,
+        control: &RequestControl,
+        now: Timestamp,
+    ) -> Lookup {
         let miss = |reason| Lookup::Miss { reason, stale: None };
         let key = request.key;
         let digest = if public { key.public() } else { Some(key.primary()) };
         let (Some(memory), Some(digest)) = (&self.memory, digest) else {
             return miss(MissReason::Uri);
         };
-        let Some(slot) = memory.get(digest) else {
+        let Some(slot) = slot(memory, digest) else {
             return miss(MissReason::Uri);
         };
         // The unpartitioned slot also holds answers to anonymous requests; those are not for everyone.
@@ -162,8 +184,24 @@ impl Cache {
             Selected::OtherVariant => return miss(MissReason::Vary),
             Selected::Empty => return miss(MissReason::Uri),
         };
+        self.use_of(entry, digest, control, now)
+    }
+
+    /// How `entry`, which is kept under `digest`, may be used.
+    pub fn use_of(
+        &self,
+        entry: Arc<Entry>,
+        digest: &KeyDigest,
+        control: &RequestControl,
+        now: Timestamp,
+    ) -> Lookup {
         match self.purges.is_purged(&entry, digest) {
-            Purged::Hard => return miss(MissReason::Purged),
+            Purged::Hard => {
+                return Lookup::Miss {
+                    reason: MissReason::Purged,
+                    stale: None,
+                };
+            }
             Purged::Soft => {
                 return Lookup::Miss {
                     reason: MissReason::Purged,
@@ -300,54 +338,6 @@ impl Cache {
         entry
     }
 
-    /// Purges what the selectors match, or with `dry_run` only counts it. Blocks on file I/O.
-    ///
-    /// # Errors
-    /// When the log cannot be written; then nothing was purged.
-    pub fn purge(&self, selectors: Vec<Selector>, mode: Mode, dry_run: bool) -> std::io::Result<Purge> {
-        let scope = selectors
-            .iter()
-            .map(Selector::scope)
-            .next_back()
-            .unwrap_or("none");
-        let mut matching = Vec::new();
-        if let Some(memory) = &self.memory {
-            memory.for_each(|digest, entry| {
-                if selectors
-                    .iter()
-                    .any(|selector| selector.matches(&Facts::of(entry, digest)))
-                {
-                    matching.push(*digest);
-                }
-            });
-        }
-        let matched = matching.len() as u64;
-        if dry_run {
-            return Ok(Purge {
-                matched,
-                position: None,
-                scope,
-            });
-        }
-        let position = self.purges.append(selectors, mode)?;
-        // The log alone keeps purged entries from being served; taking them out gives their memory back.
-        if let (Some(memory), Mode::Hard) = (&self.memory, mode) {
-            for digest in matching {
-                if memory
-                    .get(&digest)
-                    .is_some_and(|slot| slot.variants().all(|entry| entry.position() < position))
-                {
-                    memory.remove(&digest);
-                }
-            }
-        }
-        Ok(Purge {
-            matched,
-            position: Some(position),
-            scope,
-        })
-    }
-
     /// Takes out one entry that must not be used again.
     pub fn remove(&self, key: &Key, entry: &Arc<Entry>) {
         if let Some(memory) = &self.memory {
@@ -362,15 +352,4 @@ impl Cache {
             _ => key.primary(),
         }
     }
-}
-
-/// What a purge did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Purge {
-    /// Entries that matched.
-    pub matched: u64,
-    /// Position in the log; none for a dry run.
-    pub position: Option<u64>,
-    /// The widest kind of selector, as the metric label `scope`.
-    pub scope: &'static str,
 }

@@ -3,13 +3,15 @@
 //! Two requests have equal keys if and only if every part is equal, because each part is framed by its length. An
 //! entry keeps the framed bytes and compares them, so that two keys with one digest are a miss, not a mix-up.
 
-use http::{HeaderMap, Method, header};
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, Method, header};
 
 use super::digest::KeyDigest;
 use super::frame::{length, read_frame, write_frame, write_optional};
 pub use super::partition::Partition;
 use super::{query, vary};
-use crate::config::Route;
+use crate::config::{Route, RouteCache};
 
 /// Version of the layout below: another version never finds an entry of this one.
 const VERSION: u8 = 1;
@@ -89,19 +91,69 @@ impl Key {
     }
 }
 
-/// The [label](Key::label) of the key that has these [full bytes](Key::full); none if they are not a key's.
-pub fn label(full: &[u8]) -> Option<String> {
+/// The parts of a key that people can read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readable<'a> {
+    /// The route's name.
+    pub route: Cow<'a, str>,
+    /// The method; HEAD is told as GET.
+    pub method: Cow<'a, str>,
+    /// `http` or `https`.
+    pub scheme: Cow<'a, str>,
+    /// Host and port.
+    pub authority: Cow<'a, str>,
+    /// The path.
+    pub path: Cow<'a, str>,
+    /// What counts of the query.
+    pub query: Option<Cow<'a, str>>,
+}
+
+/// The readable parts of the key that has these [full bytes](Key::full); none if they are not a key's.
+pub fn readable(full: &[u8]) -> Option<Readable<'_>> {
     let mut rest = full.get(PREFIX..)?;
     let mut text = || read_frame(&mut rest).map(String::from_utf8_lossy);
-    let (route, method, _scheme, authority, path) = (text()?, text()?, text()?, text()?, text()?);
+    let (route, method, scheme, authority, path) = (text()?, text()?, text()?, text()?, text()?);
+    let (tag, mut after) = rest.split_first()?;
+    let query = match tag {
+        1 => Some(String::from_utf8_lossy(read_frame(&mut after)?)),
+        _ => None,
+    };
+    Some(Readable {
+        route,
+        method,
+        scheme,
+        authority,
+        path,
+        query,
+    })
+}
+
+/// The [label](Key::label) of the key that has these [full bytes](Key::full); none if they are not a key's.
+pub fn label(full: &[u8]) -> Option<String> {
+    let Readable {
+        route,
+        method,
+        authority,
+        path,
+        query,
+        ..
+    } = readable(full)?;
     let mut label = format!("{route}:{method} {authority}{path}");
-    let (tag, after) = rest.split_first()?;
-    if *tag == 1 {
-        rest = after;
+    if let Some(query) = query {
         label.push('?');
-        label.push_str(&String::from_utf8_lossy(read_frame(&mut rest)?));
+        label.push_str(&query);
     }
     Some(label)
+}
+
+/// The request fields that are part of the key: those that the route names, those by which a request claims another
+/// target, and the coding of a body that counts.
+pub fn counted_fields(rules: &RouteCache, headers: &HeaderMap, with_body: bool) -> Vec<HeaderName> {
+    let mut names = rules.vary.headers.clone();
+    let overrides = headers.keys().filter(|name| is_override(name.as_str()));
+    names.extend(overrides.cloned());
+    names.extend(with_body.then_some(header::CONTENT_ENCODING));
+    names
 }
 
 /// Everything but the partition. The order is read back by [`label`].
@@ -151,24 +203,28 @@ fn write_shared(parts: &KeyParts<'_>, out: &mut Vec<u8>) {
 fn write_overrides(headers: &HeaderMap, out: &mut Vec<u8>) {
     for (name, value) in headers {
         let name = name.as_str();
-        if matches!(
-            name,
-            "x-http-method-override"
-                | "x-http-method"
-                | "x-method-override"
-                | "x-original-url"
-                | "x-rewrite-url"
-                | "x-forwarded-host"
-                | "x-forwarded-port"
-                | "x-forwarded-prefix"
-                | "last-event-id"
-        ) {
+        if is_override(name) {
             out.push(1);
             write_frame(out, name.as_bytes());
             write_frame(out, value.as_bytes());
         }
     }
     out.push(0);
+}
+
+fn is_override(name: &str) -> bool {
+    matches!(
+        name,
+        "x-http-method-override"
+            | "x-http-method"
+            | "x-method-override"
+            | "x-original-url"
+            | "x-rewrite-url"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-prefix"
+            | "last-event-id"
+    )
 }
 
 fn write_partition(partition: Partition, out: &mut Vec<u8>) {
@@ -191,7 +247,6 @@ fn digest(bytes: &[u8]) -> KeyDigest {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
     use proptest::prelude::*;
 
     use super::*;

@@ -2,6 +2,7 @@
 
 mod adaptive;
 pub mod age;
+pub(crate) mod as_sent;
 pub mod canonical;
 pub mod conditional;
 pub mod control;
@@ -31,9 +32,11 @@ pub mod observer;
 pub mod partition;
 pub mod policy;
 pub mod purge;
+pub mod purging;
 pub mod query;
 pub mod range;
 pub mod refresh_ahead;
+pub mod request;
 pub mod reuse;
 mod sketch;
 pub mod slot;

@@ -73,6 +73,28 @@ pub fn partition(rules: &RouteCache, headers: &HeaderMap) -> Result<(Partition, 
     }
 }
 
+/// What the partition of a request is made from: names of header fields, and `cookie NAME`; never a value.
+pub fn sources(rules: &RouteCache, headers: &HeaderMap) -> Vec<String> {
+    let source = rules.vary.principal.as_ref();
+    let named = source.filter(|source| named_principal(source, headers).is_some());
+    let of_credentials = || credentials(headers).map(|name| name.as_str().to_owned());
+    let principal: Vec<String> = match named {
+        Some(PrincipalSource::Header(name)) => vec![name.as_str().to_owned()],
+        Some(PrincipalSource::Cookie(name)) => vec![format!("cookie {name}")],
+        Some(PrincipalSource::Credentials) => of_credentials().collect(),
+        // As in `partition`: credentials stand in for a source, and count by themselves, only there.
+        None => match (&rules.share, source) {
+            (Share::Safe | Share::Principal, _) | (Share::Tenant(_), Some(_)) => of_credentials().collect(),
+            (Share::All, _) | (Share::Tenant(_), None) => Vec::new(),
+        },
+    };
+    let tenant = match &rules.share {
+        Share::Tenant(name) => Some(name.as_str().to_owned()),
+        _ => None,
+    };
+    tenant.into_iter().chain(principal).collect()
+}
+
 /// The digest by which purges name a tenant, whatever else the partition holds.
 pub fn tenant_digest(tenant: &[u8]) -> [u8; 32] {
     let mut identity = vec![b't'];

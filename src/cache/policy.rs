@@ -1,5 +1,7 @@
 //! Whether a response may be stored (RFC 9111, section 3).
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
 pub use super::age::Times;
@@ -73,6 +75,11 @@ pub fn may_store(
         adaptive: judged.adaptive(),
         strip,
     })
+}
+
+/// How long the route itself lets an answer with this status live; none where the origin decides.
+pub fn life_by_route(rules: &RouteCache, status: StatusCode) -> Option<Duration> {
+    route_ttl(&rules.ttl, status)
 }
 
 fn refuse_exchange(
@@ -191,8 +198,6 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::cache::fixture::{headers, rules};
     use crate::clock::Timestamp;

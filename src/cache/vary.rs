@@ -42,6 +42,11 @@ impl Nominated {
         self.fields.is_empty()
     }
 
+    /// The nominated names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.fields.iter().map(|(name, _)| name)
+    }
+
     /// Whether the response was chosen by the values that `request` has.
     ///
     /// Values match as bytes or after [normalisation](write_normalised). `Accept-Language` matches as well when

@@ -1,4 +1,4 @@
-//! `cache stats` and `cache purge`.
+//! `cache stats` and `cache purge`; the other commands of `cache` have a file of their own.
 
 use std::process::ExitCode;
 
@@ -7,6 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::client::{Target, cell, show, table};
+use super::explain::{Entries, Explain};
 
 /// Works with the cache of a running sidecar.
 #[derive(Debug, Subcommand)]
@@ -15,6 +16,10 @@ pub(crate) enum Cache {
     Stats(Target),
     /// Purges entries; what is given is purged each for itself.
     Purge(Purge),
+    /// Lists what is stored, entry by entry.
+    Entries(Entries),
+    /// Tells what would happen to a request and why; nothing is sent or changed.
+    Explain(Explain),
 }
 
 /// `cache purge`.
@@ -61,6 +66,8 @@ impl Cache {
                 stats,
             ),
             Self::Purge(purge) => purge.run(),
+            Self::Entries(entries) => entries.run(),
+            Self::Explain(explain) => explain.run(),
         }
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use http::{HeaderMap, Method};
 use tokio::sync::watch;
 
 use crate::cache::engine::Cache;
+use crate::cache::request::host_of;
 use crate::clock::Clock;
 use crate::config::{self, Config, Name};
 use crate::route::Router;
@@ -31,6 +33,24 @@ pub struct Snapshot {
     pub routes: Vec<Arc<ActiveRoute>>,
     /// Clusters by name.
     pub clusters: BTreeMap<Name, Arc<Cluster>>,
+}
+
+impl Snapshot {
+    /// The route that a request belongs to; none if no route wants it. `authority` may have a port.
+    pub fn route_of(
+        &self,
+        authority: &str,
+        path: &str,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Option<&Arc<ActiveRoute>> {
+        let host = if self.router.asks_for_hosts() {
+            host_of(authority)
+        } else {
+            ""
+        };
+        self.routes.get(self.router.find(host, path, method, headers)?)
+    }
 }
 
 /// A route with everything a request needs already looked up.

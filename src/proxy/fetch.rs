@@ -12,16 +12,18 @@ use super::body::Source;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::fill::{Fill, Led};
-use super::inbound::{Inbound, Keyed, key_headers};
+use super::inbound::Inbound;
 use super::interim::InterimSender;
 use super::{headers, pass, serve};
 use crate::cache::age::Times;
+use crate::cache::as_sent::key_headers;
 use crate::cache::conditional::{self, ConditionalAnswer};
 use crate::cache::engine::Lookup;
 use crate::cache::entry::Entry;
 use crate::cache::flight::{Boarded, Follower, Grounds, Head, Leader, Ticket};
 use crate::cache::policy::{self, RequestFacts};
 use crate::cache::refresh_ahead::is_due;
+use crate::cache::request::{AfterMiss, Keyed, after_miss};
 use crate::cache::status::Outcome;
 use crate::cache::verdict::{BypassReason, RefuseReason};
 use crate::config::{LastReaderGone, Route, RouteCache, Usage};
@@ -44,26 +46,18 @@ pub(crate) async fn fetch(
     let Some(rules) = &route.config.cache else {
         return pass::pass(exchange, route, request).await;
     };
-    if request.control(rules).only_if_cached {
-        return Err(ProxyError::OnlyIfCached);
-    }
-    // HEAD and ranges are answered from entries, but do not make any: the origin's short answer is passed on.
-    let whole =
-        request.head.method != Method::HEAD && !request.head.headers.contains_key(http::header::RANGE);
-    if !rules.write || (!whole && stale.is_none()) {
-        return pass::pass(exchange, route, request).await;
-    }
-    if exchange
-        .worker
-        .state
-        .cache
-        .hit_for_miss
-        .recalls(keyed.key.primary())
-    {
-        exchange.bypassed(BypassReason::HitForMiss);
-        let answer = pass::pass(exchange, route, request).await?;
-        reconsider(exchange, rules, request, &keyed, &answer);
-        return Ok(answer);
+    let cache = &exchange.worker.state.cache;
+    let method = &request.head.method;
+    match after_miss(cache, rules, method, &request.lookup(&keyed), stale.is_some()) {
+        AfterMiss::Fill => {}
+        AfterMiss::Pass(_) => return pass::pass(exchange, route, request).await,
+        AfterMiss::Refuse => return Err(ProxyError::OnlyIfCached),
+        AfterMiss::Bypass(reason) => {
+            exchange.bypassed(reason);
+            let answer = pass::pass(exchange, route, request).await?;
+            reconsider(exchange, rules, request, &keyed, &answer);
+            return Ok(answer);
+        }
     }
     // What was stored once had been asked for often enough.
     if rules.min_uses > 1
@@ -143,10 +137,9 @@ enum Follow {
 
 fn landed(exchange: &Exchange, rules: &RouteCache, request: &Inbound, keyed: &Keyed) -> Option<Arc<Entry>> {
     let state = &exchange.worker.state;
-    let control = request.control(rules);
     match state
         .cache
-        .lookup(&request.lookup(keyed), &control, state.clock.now())
+        .answer_from(rules, &request.lookup(keyed), state.clock.now())
     {
         Lookup::Fresh(entry) => Some(entry),
         Lookup::Refresh(_) | Lookup::Miss { .. } => None,

@@ -10,8 +10,6 @@ use ipnet::IpNet;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Fields that [`add`] may add.
@@ -99,20 +97,6 @@ fn last_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
         .rsplit(',')
         .next()
         .map(str::trim)
-}
-
-/// Removes the forwarding fields that change what an origin answers and that a stranger made up.
-pub(super) fn remove_made_up(headers: &mut HeaderMap, origin: &Origin) {
-    if !origin.trusted {
-        for name in [X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PREFIX] {
-            headers.remove(name);
-        }
-    }
-}
-
-/// Whether a field says how a request was forwarded: it is rebuilt, or believed if the peer is trusted.
-pub(super) fn is_forwarding(name: &str) -> bool {
-    name.starts_with("x-forwarded-") || matches!(name, "x-real-ip" | "forwarded")
 }
 
 /// Whether [`add`] makes the field anew even if the peer is trusted.

@@ -20,12 +20,13 @@ use super::answer::{Answer, respond};
 use super::connection::{ConnectionState, Handler};
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::inbound::{Inbound, Keyed};
+use super::inbound::Inbound;
 use super::wire::Malformed;
 use super::worker::Worker;
 use super::{body, fetch, pass, serve, upgrade};
 use crate::cache::engine::Lookup;
-use crate::cache::verdict::{BypassReason, MissReason};
+use crate::cache::request::{Keyed, wants_upgrade};
+use crate::cache::verdict::BypassReason;
 use crate::config::RouteCache;
 use crate::control::state::ActiveRoute;
 use crate::telemetry::Event;
@@ -73,7 +74,7 @@ async fn answer(
 ) -> Result<Answer, ProxyError> {
     admit(exchange, request, rejected)?;
     let route = route(exchange, request)?;
-    if upgrade::wants_upgrade(&request.head.headers) {
+    if wants_upgrade(&request.head.headers) {
         exchange.bypassed(BypassReason::Upgrade);
         return Box::pin(upgrade::tunnel(exchange, &route, request)).await;
     }
@@ -121,16 +122,11 @@ fn admit(exchange: &Exchange, request: &Inbound, rejected: Option<Malformed>) ->
 /// Finds the route.
 fn route(exchange: &mut Exchange, request: &Inbound) -> Result<Arc<ActiveRoute>, ProxyError> {
     let head = &request.head;
-    let router = &exchange.snapshot.router;
-    let host = if router.asks_for_hosts() {
-        request.host()
-    } else {
-        ""
-    };
-    let index = router
-        .find(host, head.uri.path(), &head.method, &head.headers)
+    let authority = request.authority.to_str().unwrap_or_default();
+    let route = exchange
+        .snapshot
+        .route_of(authority, head.uri.path(), &head.method, &head.headers)
         .ok_or(ProxyError::NoRoute)?;
-    let route = exchange.snapshot.routes.get(index).ok_or(ProxyError::NoRoute)?;
     exchange.route = Some(Arc::clone(route));
     Ok(Arc::clone(route))
 }
@@ -138,16 +134,8 @@ fn route(exchange: &mut Exchange, request: &Inbound) -> Result<Arc<ActiveRoute>,
 /// Asks the levels.
 fn lookup(exchange: &mut Exchange, rules: &RouteCache, request: &Inbound, keyed: &Keyed) -> Lookup {
     exchange.record.level = exchange.worker.state.first_level;
-    if !rules.read {
-        return Lookup::Miss {
-            reason: MissReason::WriteOnly,
-            stale: None,
-        };
-    }
-    let control = request.control(rules);
-    exchange
-        .worker
-        .state
+    let state = &exchange.worker.state;
+    state
         .cache
-        .lookup(&request.lookup(keyed), &control, exchange.record.started)
+        .answer_from(rules, &request.lookup(keyed), exchange.record.started)
 }

@@ -3,35 +3,15 @@
 //! Each message is looked through once: searching it for every name that is handled here would cost more than the rest
 //! of its way.
 
-use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
-    FORWARDED, HOST, HeaderName, RANGE, TE, TRAILER, VIA,
-};
+use http::header::{HeaderName, TE, TRAILER, VIA};
 use http::{HeaderMap, HeaderValue, Version};
 
 use super::forwarding::{self, Origin, Peer};
-use crate::cache::partition::is_credential;
+use crate::cache::as_sent::{is_forwarding, nominated, remove_nominated};
 use crate::config::HeaderRules;
 
 /// Fields that the sidecar adds to a request: forwarding ones, `Via`, `traceparent`, and one for a validation.
 const ADDED: usize = forwarding::ADDED + 3;
-
-/// Names that `Connection` may not remove: who asks, for whom, how it got here, and what decides about caching.
-const NEVER_NOMINATED: [HeaderName; 13] = [
-    AUTHORIZATION,
-    CACHE_CONTROL,
-    CONTENT_LENGTH,
-    CONTENT_TYPE,
-    COOKIE,
-    FORWARDED,
-    HOST,
-    ACCEPT_ENCODING,
-    RANGE,
-    VIA,
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-    HeaderName::from_static("baggage"),
-];
 
 /// What is to be done with a field on its way to the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +33,7 @@ impl Kind {
             // For the nearest hop only, and what the library answers itself.
             "proxy-authorization" | "expect" => Self::HopByHop,
             name if is_hop_by_hop(name) => Self::HopByHop,
-            name if forwarding::is_forwarding(name) => Self::Forwarding,
+            name if is_forwarding(name) => Self::Forwarding,
             // Gateways that turn `-` into `_` cannot tell the two apart: `x_user_id` could pass for `x-user-id`.
             name if name.contains('_') => Self::HopByHop,
             _ => Self::EndToEnd,
@@ -121,51 +101,6 @@ pub(crate) fn from_upstream(headers: &mut HeaderMap, version: Version) {
         }
     }
     headers.append(VIA, via(version));
-}
-
-/// Makes what the cache is asked about into what the origin will see: without what `Connection` takes away, and
-/// without forwarding fields that a stranger made up.
-pub(crate) fn as_upstream_sees(
-    headers: &mut HeaderMap,
-    origin: &Origin,
-    protected: impl FnOnce() -> Vec<HeaderName>,
-) {
-    remove_nominated(headers, protected);
-    forwarding::remove_made_up(headers, origin);
-}
-
-fn remove_nominated(headers: &mut HeaderMap, protected: impl FnOnce() -> Vec<HeaderName>) {
-    for name in nominated(headers, protected) {
-        headers.remove(name);
-    }
-}
-
-/// The fields that `Connection` names, except what decides about identity, tenancy, tracing or caching.
-fn nominated(headers: &HeaderMap, protected: impl FnOnce() -> Vec<HeaderName>) -> Vec<HeaderName> {
-    let mut named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        // What nearly all messages name; these two are removed anyway, and need no allocation.
-        .filter(|name| !name.eq_ignore_ascii_case("keep-alive") && !name.eq_ignore_ascii_case("close"))
-        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-        .filter(may_be_nominated)
-        .collect();
-    if !named.is_empty() {
-        let protected = protected();
-        named.retain(|name| !protected.contains(name));
-    }
-    named
-}
-
-fn may_be_nominated(name: &HeaderName) -> bool {
-    let text = name.as_str();
-    !NEVER_NOMINATED.contains(name)
-        && !forwarding::is_forwarding(text)
-        && !is_credential(name)
-        && !matches!(text, "x-user-id" | "x-tenant" | "x-tenant-id")
 }
 
 /// Whether `value` is a list that has `item`.

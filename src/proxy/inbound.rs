@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Version};
+use http::{HeaderValue, Request, Version};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 
@@ -17,14 +17,10 @@ use super::error::{BodyFault, ProxyError};
 use super::exchange::Exchange;
 use super::forward::Payload;
 use super::forwarding::Origin;
-use super::headers::as_upstream_sees;
 use super::tracked::InboundBody;
-use crate::cache::canonical;
-use crate::cache::control::RequestControl;
 use crate::cache::engine::Request as CacheRequest;
-use crate::cache::key::{Key, KeyParts};
-use crate::cache::partition::{Partition, partition, tenant_of};
-use crate::cache::reuse;
+use crate::cache::key::KeyParts;
+use crate::cache::request::{self, Keyed};
 use crate::cache::verdict::BypassReason;
 use crate::config::RouteCache;
 use crate::control::state::ActiveRoute;
@@ -51,16 +47,6 @@ enum Pending {
     Stream(InboundBody),
     Whole(Bytes),
     Started(Bytes, ClientBody),
-}
-
-/// A request with its key.
-pub(crate) struct Keyed {
-    /// The key.
-    pub(crate) key: Key,
-    /// Whether the entry is for one principal or tenant.
-    pub(crate) partitioned: bool,
-    /// The tenant, on routes that share by tenant.
-    pub(crate) tenant: Option<[u8; 32]>,
 }
 
 impl Inbound {
@@ -108,15 +94,6 @@ impl Inbound {
             .map_or("/", |target| target.as_str())
     }
 
-    /// What the request's own `Cache-Control` asks for, where the route honours it.
-    pub(crate) fn control(&self, rules: &RouteCache) -> RequestControl {
-        if rules.client_control {
-            RequestControl::of(&self.head.headers)
-        } else {
-            RequestControl::default()
-        }
-    }
-
     /// The request as the cache looks it up.
     pub(crate) fn lookup<'a>(&'a self, keyed: &'a Keyed) -> CacheRequest<'a> {
         CacheRequest {
@@ -125,29 +102,9 @@ impl Inbound {
         }
     }
 
-    /// The authority as keys have it: in lower case, without the default port (RFC 3986, section 6.2).
+    /// The authority as keys have it.
     pub(crate) fn canonical_authority(&self) -> Cow<'_, str> {
-        let authority = self.authority.to_str().unwrap_or_default();
-        let default_port = if self.origin.scheme == "https" {
-            ":443"
-        } else {
-            ":80"
-        };
-        let authority = authority.strip_suffix(default_port).unwrap_or(authority);
-        if authority.bytes().any(|octet| octet.is_ascii_uppercase()) {
-            Cow::Owned(authority.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(authority)
-        }
-    }
-
-    /// The host without its port.
-    pub(crate) fn host(&self) -> &str {
-        let authority = self.authority.to_str().unwrap_or_default();
-        match authority.rfind(':') {
-            Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
-            _ => authority,
-        }
+        request::canonical_authority(self.authority.to_str().unwrap_or_default(), self.origin.scheme)
     }
 
     /// The length that the head declares; 0 when it declares none.
@@ -201,25 +158,23 @@ impl Inbound {
         exchange: &mut Exchange,
         route: &'r ActiveRoute,
     ) -> Result<Result<(&'r RouteCache, Keyed), BypassReason>, ProxyError> {
-        let Some(rules) = &route.config.cache else {
-            return Ok(Err(BypassReason::RouteOff));
+        let has_level = exchange.worker.state.cache.memory.is_some();
+        let head = &mut self.head;
+        let admitted = request::admit(
+            &route.config,
+            has_level,
+            &head.method,
+            &mut head.headers,
+            self.origin.trusted,
+        );
+        let rules = match admitted {
+            Ok(rules) => rules,
+            Err(reason) => return Ok(Err(reason)),
         };
-        if exchange.worker.state.cache.memory.is_none() {
-            return Ok(Err(BypassReason::NoLevel));
-        }
-        as_upstream_sees(&mut self.head.headers, &self.origin, || key_headers(Some(rules)));
-        if let Some(reason) = reuse::request_bypass(rules, &self.head.method, &self.head.headers) {
-            return Ok(Err(reason));
-        }
         let body = match self.body_digest(exchange, rules).await? {
             Ok(digest) => digest,
             Err(reason) => return Ok(Err(reason)),
         };
-        let (partition, also_public) = match partition(rules, &self.head.headers) {
-            Ok(found) => found,
-            Err(reason) => return Ok(Err(reason)),
-        };
-        let tenant = tenant_of(rules, &self.head.headers);
         let parts = KeyParts {
             route: &route.config,
             method: &self.head.method,
@@ -230,15 +185,7 @@ impl Inbound {
             headers: &self.head.headers,
             body,
         };
-        let partitioned = partition != Partition::None;
-        Ok(Ok((
-            rules,
-            Keyed {
-                key: Key::build(&parts, partition, also_public),
-                partitioned,
-                tenant,
-            },
-        )))
+        Ok(request::identify(rules, &parts).map(|keyed| (rules, keyed)))
     }
 
     async fn body_digest(
@@ -261,12 +208,9 @@ impl Inbound {
         let body = self.bounded(exchange, incoming);
         match Box::pin(buffer(body, rule.max)).await? {
             Buffered::Whole(bytes) => {
-                let reading = canonical::read(self.head.headers.get(CONTENT_TYPE), &bytes, &rule.ignore);
+                let digest = request::body_digest(rules, rule, &self.head.headers, &bytes);
                 self.body = Pending::Whole(bytes);
-                Ok(match reading.traits.bypass(rules.nondeterministic) {
-                    None => Ok(Some(reading.digest)),
-                    Some(reason) => Err(reason),
-                })
+                Ok(digest.map(Some))
             }
             Buffered::Larger(prefix, rest) => {
                 self.body = Pending::Started(prefix, rest);
@@ -285,18 +229,4 @@ impl Inbound {
         let received: &Arc<AtomicU64> = exchange.received.get_or_insert_default();
         ClientBody::new(incoming, self.max_body(), Arc::clone(received), fault)
     }
-}
-
-/// The header names on which the key of a route depends; `Connection` may not remove them.
-pub(crate) fn key_headers(rules: Option<&RouteCache>) -> Vec<HeaderName> {
-    use crate::config::{PrincipalSource, Share};
-    let Some(rules) = rules else { return Vec::new() };
-    let mut names = rules.vary.headers.clone();
-    if let Some(PrincipalSource::Header(name)) = &rules.vary.principal {
-        names.push(name.clone());
-    }
-    if let Share::Tenant(name) = &rules.share {
-        names.push(name.clone());
-    }
-    names
 }

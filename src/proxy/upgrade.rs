@@ -1,7 +1,7 @@
 //! Protocol upgrades: a WebSocket handshake passes through, then bytes are copied both ways.
 
 use http::header::{CONNECTION, HeaderName, UPGRADE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
@@ -18,33 +18,6 @@ use crate::control::state::ActiveRoute;
 use crate::upstream::ExchangeKind;
 
 const SEC_WEBSOCKET_EXTENSIONS: HeaderName = HeaderName::from_static("sec-websocket-extensions");
-
-/// Whether the request asks to change the protocol of its connection.
-///
-/// Another version of HTTP does not count, and is an ordinary request (RFC 9110, section 7.8: a server may ignore
-/// the field): many clients offer h2c with every request, and a tunnel to an upstream that takes the offer would
-/// carry requests that nobody here has looked at.
-pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
-    let http = |value: &HeaderValue| {
-        value.to_str().map_or(true, |value| {
-            value.split(',').any(|protocol| {
-                let name = protocol.split('/').next().unwrap_or_default().trim();
-                ["h2c", "h2", "h3", "http", "tls"]
-                    .iter()
-                    .any(|version| name.eq_ignore_ascii_case(version))
-            })
-        })
-    };
-    headers.contains_key(UPGRADE)
-        && !headers.get_all(UPGRADE).iter().any(http)
-        && headers.get_all(CONNECTION).iter().any(|value| {
-            value.to_str().is_ok_and(|value| {
-                value
-                    .split(',')
-                    .any(|item| item.trim().eq_ignore_ascii_case("upgrade"))
-            })
-        })
-}
 
 /// Forwards a request that asks for an upgrade; when the upstream agrees, the two connections become one tunnel.
 pub(crate) async fn tunnel(
@@ -105,26 +78,4 @@ pub(crate) async fn tunnel(
     });
     let value = exchange.forwarded(Some(head.status), Outcome::Passed);
     Ok(Answer::new(head.status, head.headers, Source::Empty).cache_status(value))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_other_protocols_than_http_are_an_upgrade() {
-        let asked = |connection, protocol| {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONNECTION, HeaderValue::from_static(connection));
-            headers.insert(UPGRADE, HeaderValue::from_static(protocol));
-            wants_upgrade(&headers)
-        };
-        for protocol in ["websocket", "WebSocket", "example/1"] {
-            assert!(asked("keep-alive, Upgrade", protocol), "{protocol}");
-            assert!(!asked("keep-alive", protocol), "{protocol}");
-        }
-        for protocol in ["h2c", "websocket, H2C", "HTTP/2.0", "TLS/1.0"] {
-            assert!(!asked("upgrade", protocol), "{protocol}");
-        }
-    }
 }

@@ -86,6 +86,14 @@ impl Masking {
         masked
     }
 
+    /// A URL, a target or the label of an entry, with its query masked and each part cut to a reasonable length.
+    pub fn target(&self, text: &str) -> String {
+        match text.split_once('?') {
+            Some((before, query)) => format!("{}?{}", shortened(before), self.query(query)),
+            None => shortened(text).to_owned(),
+        }
+    }
+
     /// Header fields in order, with the values masked that may be secret: all but those that only steer the protocol
     /// and are not listed in `telemetry.mask.headers`.
     pub fn headers(&self, headers: &HeaderMap) -> Vec<(String, String)> {
@@ -169,6 +177,11 @@ mod tests {
             "page=2&to%6ben=REDACTED&access_token=REDACTED&user+id=REDACTED"
         );
         assert_eq!(masking(&[]).query("a=1"), "a=1");
+        assert_eq!(
+            all.target("api:GET hub/a?b=1?2&c"),
+            "api:GET hub/a?b=REDACTED&REDACTED"
+        );
+        assert_eq!(all.target("hub/a"), "hub/a");
         assert_eq!(masking(&["a{"]).query("b=1"), "b=REDACTED", "fails closed");
     }
 

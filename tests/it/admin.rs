@@ -24,9 +24,21 @@ fn problem(answer: &Answer, status: u16) {
 }
 
 /// What needs a role, with the least role that may.
-const GUARDED: [(&str, &str, &str, Token); 9] = [
+const GUARDED: [(&str, &str, &str, Token); 11] = [
     ("GET", "/config", "", Token::Viewer),
     ("GET", "/api/v1/performance/cache/stats", "", Token::Viewer),
+    (
+        "GET",
+        "/api/v1/performance/cache/entries?limit=1",
+        "",
+        Token::Viewer,
+    ),
+    (
+        "POST",
+        "/api/v1/performance/cache/explain",
+        r#"{"url": "http://hub.local/a"}"#,
+        Token::Viewer,
+    ),
     ("GET", "/api/v1/performance/upstreams", "", Token::Viewer),
     ("GET", "/openapi.json", "", Token::Viewer),
     (
@@ -117,6 +129,7 @@ async fn probes_and_metrics_need_no_token() {
 async fn reading_does_not_change_and_changing_is_no_reading() {
     let (_origin, sidecar) = stage().await;
     for target in [
+        "/api/v1/performance/cache/explain",
         "/api/v1/performance/cache/purge",
         "/api/v1/performance/api/cache/clear",
         "/config/reload",

@@ -324,6 +324,23 @@ async fn the_routes_ttl_overrides_the_origin_and_a_status_may_have_its_own() {
 }
 
 #[tokio::test]
+async fn a_route_that_only_writes_answers_nothing() {
+    let origin = Origin::start().await;
+    origin.on("/a", |_| Reply::ok("x").cache_control("max-age=60"));
+    let config = ConfigText::new(origin.address())
+        .routes("- {name: writer, match: {path: /a}, upstream: hub, cache: {mode: write_only}}");
+    let sidecar = Sidecar::start(&config).await;
+    for _ in 0..3 {
+        let answer = sidecar.get("/a").await;
+        assert!(
+            answer.cache_says("detail=write-only") && answer.cache_says("stored"),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(origin.count("/a"), 3);
+}
+
+#[tokio::test]
 async fn parameters_that_do_not_count_make_no_difference() {
     let origin = Origin::start().await;
     origin.on("/a", |seen| Reply::ok(seen.query).cache_control("max-age=60"));

@@ -43,6 +43,11 @@ impl Memory {
         self.backing.get(digest)
     }
 
+    /// The variants under `digest`, for an onlooker: it does not count as a use where the policy can tell.
+    pub fn peek(&self, digest: &KeyDigest) -> Option<Arc<Slot>> {
+        self.backing.peek(digest)
+    }
+
     /// Adds `entry` to the variants under `digest`. False, and nothing changes, when its body is larger than the
     /// level's object limit, the entry could not be admitted at all, or what it would replace is from a later fill.
     pub fn put(&self, digest: &KeyDigest, entry: Arc<Entry>) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! Everything binds port 0, every wait has a bound, and everything that was started ends with its test.
 
+mod ask;
 mod call;
 mod cli;
 mod config;
@@ -18,6 +19,7 @@ mod reply;
 mod sidecar;
 mod wait;
 
+pub(crate) use ask::{Ask, chat, get};
 pub(crate) use call::{Answer, Call};
 pub(crate) use cli::outrigger;
 pub(crate) use config::ConfigText;

@@ -1,0 +1,202 @@
+//! A request that somebody asks about: read from JSON, with bounds and with problems that repeat no value.
+
+use std::collections::BTreeMap;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::problem::Problem;
+
+/// Longest URL, bytes.
+const MAX_URL: usize = 8 * 1024;
+/// Most header fields.
+const MAX_FIELDS: usize = 100;
+/// Bytes of all header fields together.
+const MAX_FIELD_BYTES: usize = 64 * 1024;
+/// Bytes of the body.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// A request to explain. It is neither sent nor stored.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Asked {
+    /// Its method; GET when absent.
+    method: Option<String>,
+    /// Its absolute URL, `http://` or `https://`.
+    url: Option<String>,
+    /// Instead of `url`: host and port,
+    host: Option<String>,
+    /// and path with query, as of an `http://` URL.
+    path: Option<String>,
+    /// Its header fields; a field with several values has a list of them.
+    headers: BTreeMap<String, Values>,
+    /// Its body, at most 1 MiB.
+    body: Option<String>,
+    /// Whether it comes from a peer in `trusted_proxies`, whose `X-Forwarded-*` is believed.
+    trusted: bool,
+}
+
+/// The value of a header field, or its values.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Values {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// The request, as a client would send it.
+pub(super) struct Request {
+    /// Method.
+    pub(super) method: Method,
+    /// Absolute, with scheme and authority.
+    pub(super) uri: Uri,
+    /// `http` or `https`.
+    pub(super) scheme: &'static str,
+    /// Header fields, `Host` among them.
+    pub(super) headers: HeaderMap,
+    /// Body; empty without one.
+    pub(super) body: Vec<u8>,
+    /// Whether a trusted peer sends it.
+    pub(super) trusted: bool,
+}
+
+impl Request {
+    /// Reads the body of a call. What cannot be read may be a secret in the wrong place, so that problems tell where
+    /// it is and not what it is.
+    pub(super) fn read(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Self, Problem> {
+        let is_json = headers.get(CONTENT_TYPE).is_some_and(|value| {
+            let essence = value.as_bytes().split(|octet| *octet == b';').next();
+            essence
+                .unwrap_or_default()
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"application/json")
+        });
+        if !is_json {
+            let title = "The body makes no sense";
+            return Err(
+                Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad-body", title)
+                    .detail("send `Content-Type: application/json`"),
+            );
+        }
+        let body = body.map_err(|rejection| {
+            Problem::new(rejection.status(), "bad-body", "The body makes no sense")
+                .detail("it cannot be read, or is larger than 2 MiB")
+        })?;
+        let asked: Asked = serde_json::from_slice(&body).map_err(|error| {
+            Problem::bad_request(format!(
+                "line {}, column {}: not a request to explain: a JSON object with method, url (or host and path), \
+                 headers (name to value or list of values), body (text) and trusted (boolean)",
+                error.line(),
+                error.column()
+            ))
+        })?;
+        Self::of(asked)
+    }
+
+    fn of(asked: Asked) -> Result<Self, Problem> {
+        let method = match &asked.method {
+            None => Method::GET,
+            Some(method) => Method::from_bytes(method.as_bytes())
+                .map_err(|_| Problem::bad_request("`method` is not the name of a method"))?,
+        };
+        let (scheme, uri) = url(&asked)?;
+        let mut headers = fields(&asked.headers)?;
+        if let Some(authority) = uri.authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            headers.entry(HOST).or_insert(host);
+        }
+        let body = asked.body.unwrap_or_default().into_bytes();
+        if body.len() > MAX_BODY {
+            return Err(Problem::bad_request("`body` is longer than 1 MiB"));
+        }
+        if !body.is_empty() {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        Ok(Self {
+            method,
+            uri,
+            scheme,
+            headers,
+            body,
+            trusted: asked.trusted,
+        })
+    }
+
+    /// Host and port as asked for.
+    pub(super) fn authority(&self) -> &str {
+        let host = self.headers.get(HOST);
+        host.and_then(|host| host.to_str().ok()).unwrap_or_default()
+    }
+}
+
+fn url(asked: &Asked) -> Result<(&'static str, Uri), Problem> {
+    let text = match (&asked.url, &asked.host, &asked.path) {
+        (Some(url), None, None) => url.clone(),
+        (None, Some(host), Some(path)) if path.starts_with('/') => format!("http://{host}{path}"),
+        _ => {
+            return Err(Problem::bad_request(
+                "give either `url`, or `host` and a `path` that begins with `/`",
+            ));
+        }
+    };
+    if text.len() > MAX_URL {
+        return Err(Problem::bad_request("the URL is longer than 8192 bytes"));
+    }
+    let uri: Option<Uri> = text.parse().ok();
+    let scheme_of = |uri: &Uri| match uri.scheme_str() {
+        Some("http") => Some("http"),
+        Some("https") => Some("https"),
+        _ => None,
+    };
+    // A user name in a URL is no part of the request that a client sends.
+    uri.filter(|uri| {
+        uri.authority()
+            .is_some_and(|authority| !authority.as_str().contains('@'))
+    })
+    .and_then(|uri| Some((scheme_of(&uri)?, uri)))
+    .ok_or_else(|| {
+        Problem::bad_request(
+            "the URL is not an absolute http:// or https:// URL with a host and no user name",
+        )
+    })
+}
+
+fn fields(asked: &BTreeMap<String, Values>) -> Result<HeaderMap, Problem> {
+    let mut headers = HeaderMap::new();
+    let (mut count, mut bytes) = (0, 0);
+    for (position, (name, values)) in asked.iter().enumerate() {
+        let bad = |what: &str| Problem::bad_request(format!("`headers`: {what}"));
+        let field = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+            bad(&format!(
+                "in alphabetical order, number {} is not the name of a field",
+                position + 1
+            ))
+        })?;
+        let values = match values {
+            Values::One(value) => std::slice::from_ref(value),
+            Values::Many(values) => values,
+        };
+        for value in values {
+            count += 1;
+            bytes += name.len() + value.len();
+            if count > MAX_FIELDS || bytes > MAX_FIELD_BYTES {
+                return Err(bad("at most 100 values and 64 KiB"));
+            }
+            let value = HeaderValue::from_str(value).map_err(|_| {
+                bad(&format!(
+                    "a value of `{field}` has characters that no value may have"
+                ))
+            })?;
+            headers.append(field.clone(), value);
+        }
+    }
+    if headers.get_all(HOST).iter().count() > 1 {
+        return Err(Problem::bad_request("`headers`: `host` has more than one value"));
+    }
+    Ok(headers)
+}

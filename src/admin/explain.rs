@@ -1,0 +1,299 @@
+//! What would happen to a request, and why. The steps are those of the data plane; nothing is counted, fetched or kept.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::HeaderMap;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Context;
+use super::asked::{Asked, Request};
+use super::entries::Stored;
+use super::explanation::{ExplainedKey, Store};
+use super::problem::Problem;
+use crate::cache::digest::KeyDigest;
+use crate::cache::engine::{self, Lookup};
+use crate::cache::entry::Entry;
+use crate::cache::key::KeyParts;
+use crate::cache::query;
+use crate::cache::request::{self, AfterMiss, Keyed};
+use crate::cache::status::{CacheStatus, ForwardReason, Forwarded, Outcome};
+use crate::cache::verdict::BypassReason;
+use crate::clock::Timestamp;
+use crate::config::RouteCache;
+use crate::control::state::{ActiveRoute, Snapshot};
+use crate::telemetry::mask::Masking;
+
+/// What would happen to a request, and why.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Explanation {
+    /// Its method.
+    method: String,
+    /// Its URL, the query masked as in logs.
+    url: String,
+    /// The route that it belongs to; none if no route wants it.
+    route: Option<String>,
+    /// The upstream that would be asked.
+    upstream: Option<String>,
+    /// `hit`, `stale` (a hit while somebody validates), `miss`, `bypass`, or `refused` (an error from here).
+    verdict: &'static str,
+    /// Why, by the names of metrics and `Cache-Status`, the deciding one last.
+    reasons: Vec<&'static str>,
+    /// The beginning of our member of `Cache-Status`; what the origin answers would follow.
+    cache_status: Option<String>,
+    /// Its key; none where it needs none or has none.
+    key: Option<ExplainedKey>,
+    /// What is stored under the key, with every variant.
+    stored: Vec<Variant>,
+    /// What becomes of the origin's answer; none on a route that is not cached.
+    store: Option<Store>,
+}
+
+/// A stored response under the key.
+#[derive(Serialize, ToSchema)]
+struct Variant {
+    /// Whether it is the one that decides.
+    selected: bool,
+    #[serde(flatten)]
+    stored: Stored,
+}
+
+/// Tells what would happen to a request and why. Nothing is sent, counted or changed.
+#[utoipa::path(post, path = "/api/v1/performance/cache/explain", tag = "cache", request_body = Asked,
+    responses((status = 200, body = Explanation), (status = 400, body = Problem)))]
+pub(super) async fn explain(
+    State(context): State<Arc<Context>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Explanation>, Problem> {
+    let mut request = Request::read(&headers, body)?;
+    let snapshot = context.state.snapshot.load_full();
+    let subject = Subject {
+        context: &context,
+        snapshot: &snapshot,
+        masking: context.state.telemetry.masking(),
+        now: context.state.clock.now(),
+    };
+    Ok(Json(subject.explain(&mut request)))
+}
+
+/// What is the same for every step.
+struct Subject<'a> {
+    context: &'a Context,
+    snapshot: &'a Snapshot,
+    masking: Masking,
+    now: Timestamp,
+}
+
+/// The verdict and what it rests on.
+struct Verdict {
+    name: &'static str,
+    reasons: Vec<&'static str>,
+    status: Option<CacheStatus>,
+    /// Why the answer would not be stored; none if it would.
+    unstored: Option<&'static str>,
+    selected: Option<Arc<Entry>>,
+}
+
+impl Verdict {
+    fn forwarded(name: &'static str, reasons: Vec<&'static str>, reason: ForwardReason) -> Self {
+        let status = CacheStatus::Forwarded(Forwarded {
+            reason,
+            status: None,
+            outcome: Outcome::Passed,
+            collapsed: false,
+        });
+        Self {
+            name,
+            reasons,
+            status: Some(status),
+            unstored: None,
+            selected: None,
+        }
+    }
+
+    fn bypass(reason: BypassReason) -> Self {
+        Self {
+            unstored: Some(reason.as_str()),
+            ..Self::forwarded("bypass", vec![reason.as_str()], ForwardReason::Bypass(reason))
+        }
+    }
+
+    fn refused(reasons: Vec<&'static str>) -> Self {
+        Self {
+            name: "refused",
+            unstored: reasons.last().copied(),
+            reasons,
+            status: None,
+            selected: None,
+        }
+    }
+}
+
+impl Subject<'_> {
+    fn explain(&self, request: &mut Request) -> Explanation {
+        let path = request.uri.path();
+        let target = query::join(request.authority(), path, request.uri.query());
+        let mut explanation = Explanation {
+            method: request.method.to_string(),
+            url: self.masking.target(&format!("{}://{target}", request.scheme)),
+            route: None,
+            upstream: None,
+            verdict: "refused",
+            reasons: vec!["no-route"],
+            cache_status: None,
+            key: None,
+            stored: Vec::new(),
+            store: None,
+        };
+        let found = self
+            .snapshot
+            .route_of(request.authority(), path, &request.method, &request.headers);
+        let Some(route) = found else {
+            return explanation;
+        };
+        explanation.route = Some(route.config.name.to_string());
+        explanation.upstream = Some(route.config.upstream.to_string());
+        let verdict = match self.key(request, route) {
+            Err(reason) => Verdict::bypass(reason),
+            Ok((rules, keyed, body)) => {
+                let verdict = self.judge(request, rules, &keyed);
+                explanation.key = ExplainedKey::of(request, rules, &keyed, body, &self.masking);
+                explanation.stored = self.stored(&keyed, verdict.selected.as_ref());
+                verdict
+            }
+        };
+        explanation.verdict = verdict.name;
+        explanation.reasons = verdict.reasons;
+        explanation.cache_status = verdict
+            .status
+            .and_then(|status| status.to_value().to_str().map(str::to_owned).ok());
+        let rules = route.config.cache.as_ref();
+        explanation.store = rules.map(|rules| {
+            let level = self.snapshot.config.cache.memory.as_ref();
+            Store::of(rules, level, verdict.unstored)
+        });
+        explanation
+    }
+
+    /// The steps up to the key, in the order of `proxy/handler.rs` and `proxy/inbound.rs`.
+    fn key<'r>(
+        &self,
+        request: &mut Request,
+        route: &'r ActiveRoute,
+    ) -> Result<(&'r RouteCache, Keyed, Option<[u8; 32]>), BypassReason> {
+        if request::wants_upgrade(&request.headers) {
+            return Err(BypassReason::Upgrade);
+        }
+        let has_level = self.context.state.cache.memory.is_some();
+        let rules = request::admit(
+            &route.config,
+            has_level,
+            &request.method,
+            &mut request.headers,
+            request.trusted,
+        )?;
+        let body = match &rules.vary.body {
+            _ if request.body.is_empty() => None,
+            None => return Err(BypassReason::BodyNotKeyed),
+            Some(rule) if request.body.len() > rule.max => return Err(BypassReason::BodyTooLarge),
+            Some(rule) => Some(request::body_digest(
+                rules,
+                rule,
+                &request.headers,
+                &request.body,
+            )?),
+        };
+        let parts = KeyParts {
+            route: &route.config,
+            method: &request.method,
+            scheme: request.scheme,
+            authority: &request::canonical_authority(request.authority(), request.scheme),
+            path: request.uri.path(),
+            query: request.uri.query(),
+            headers: &request.headers,
+            body,
+        };
+        let keyed = request::identify(rules, &parts)?;
+        Ok((rules, keyed, body))
+    }
+
+    /// The lookup and what follows a miss.
+    fn judge(&self, request: &Request, rules: &RouteCache, keyed: &Keyed) -> Verdict {
+        let cache = &self.context.state.cache;
+        let asked = engine::Request {
+            key: &keyed.key,
+            headers: &request.headers,
+        };
+        let hit = |name, reason, unstored, entry: Arc<Entry>| Verdict {
+            name,
+            reasons: vec![reason],
+            status: Some(CacheStatus::Hit {
+                ttl: entry.life().ttl_seconds(self.now),
+            }),
+            unstored,
+            selected: Some(entry),
+        };
+        let (reason, stale) = match cache.would_answer_from(rules, &asked, self.now) {
+            Lookup::Fresh(entry) => return hit("hit", "fresh", Some("fresh"), entry),
+            Lookup::Refresh(entry) => {
+                let unstored = match request::after_miss(cache, rules, &request.method, &asked, true) {
+                    AfterMiss::Pass(reason) => Some(reason.as_str()),
+                    AfterMiss::Bypass(reason) => Some(reason.as_str()),
+                    AfterMiss::Fill | AfterMiss::Refuse => None,
+                };
+                return hit("stale", "stale-while-revalidate", unstored, entry);
+            }
+            Lookup::Miss { reason, stale } => (reason, stale),
+        };
+        let missed = || Verdict::forwarded("miss", vec![reason.as_str()], ForwardReason::Miss(reason));
+        let verdict = match request::after_miss(cache, rules, &request.method, &asked, stale.is_some()) {
+            AfterMiss::Fill => missed(),
+            AfterMiss::Pass(why) => Verdict {
+                unstored: Some(why.as_str()),
+                ..missed()
+            },
+            AfterMiss::Bypass(why) => Verdict {
+                reasons: vec![reason.as_str(), why.as_str()],
+                ..Verdict::bypass(why)
+            },
+            AfterMiss::Refuse => Verdict::refused(vec![reason.as_str(), "only-if-cached"]),
+        };
+        Verdict {
+            selected: stale,
+            ..verdict
+        }
+    }
+
+    /// Every variant under the key: the request's own, then those that are for everyone.
+    fn stored(&self, keyed: &Keyed, selected: Option<&Arc<Entry>>) -> Vec<Variant> {
+        let cache = &self.context.state.cache;
+        let (Some(memory), Some(level)) = (&cache.memory, &self.snapshot.config.cache.memory) else {
+            return Vec::new();
+        };
+        let under = |digest: &KeyDigest, public: bool| {
+            let slot = memory.peek(digest);
+            let variants = slot.iter().flat_map(|slot| slot.variants());
+            let mine = variants
+                .filter(|entry| entry.full_key() == keyed.key.full(public) && (!public || entry.public()));
+            mine.map(|entry| Variant {
+                selected: selected.is_some_and(|selected| Arc::ptr_eq(selected, entry)),
+                stored: Stored::of(cache, &level.name, digest, entry, &self.masking, self.now),
+            })
+            .collect::<Vec<_>>()
+        };
+        let mut found = under(keyed.key.primary(), false);
+        found.extend(
+            keyed
+                .key
+                .public()
+                .into_iter()
+                .flat_map(|digest| under(digest, true)),
+        );
+        found
+    }
+}
