@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """CPU per request of outrigger and nginx, side by side on this machine.
 
+nginx runs twice: as it is, and sending the fields with every request and response that outrigger always sends
+(forwarding fields, a trace, Via, Cache-Status), which is the like compared with the like.
+
     cargo build --release && benches/compare.py [target/release/outrigger]
 
 Each proxy in turn has one core to itself; the load (wrk) and the origin (another nginx) share a second one. A figure
@@ -54,10 +57,19 @@ ORIGIN = """
 PROXY = """
     proxy_cache_path {directory}/cache keys_zone=memory:16m inactive=1h;
     upstream origin {{ server 127.0.0.1:{origin}; keepalive 256; keepalive_requests 100000000; }}
-    server {{ listen 127.0.0.1:{port} backlog=4096; proxy_http_version 1.1; proxy_set_header Connection "";
+    server {{ listen 127.0.0.1:{port} backlog=4096; proxy_http_version 1.1; {fields}
         location = /hit {{ proxy_cache memory; add_header Cache-Status "nginx; $upstream_cache_status";
             proxy_pass http://origin; }}
         location / {{ proxy_pass http://origin; }} }}
+"""
+
+# What outrigger tells the origin with every request, and the client with every response.
+FIELDS = """
+    proxy_set_header Host $http_host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host;
+    proxy_set_header X-Real-IP $remote_addr; proxy_set_header Forwarded "for=$remote_addr;proto=$scheme";
+    proxy_set_header Via "1.1 nginx"; proxy_set_header traceparent "00-$request_id-0102030405060708-01";
+    proxy_set_header Connection ""; add_header Via "1.1 nginx"; add_header Cache-Status "nginx; fwd=bypass";
 """
 
 OUTRIGGER = """
@@ -122,7 +134,8 @@ def compare(arguments: argparse.Namespace, directory: Path) -> None:
     origin = nginx(directory / "origin", "origin", ORIGIN.format(port=origin_port, body=BODY), origin_port)
     proxies = [
         outrigger(directory / "outrigger", arguments.binary, origin_port),
-        nginx_proxy(directory / "nginx", origin_port),
+        nginx_proxy(directory / "nginx", "nginx", origin_port, 'proxy_set_header Connection "";'),
+        nginx_proxy(directory / "fields", "nginx, fields", origin_port, FIELDS),
     ]
     with running(origin, arguments.load_core):
         print(f"1 KiB of JSON, {CONNECTIONS} keep-alive connections, one core; medians of {arguments.rounds} runs\n")
@@ -144,9 +157,10 @@ def nginx(directory: Path, name: str, http: str, port: int) -> Proxy:
     return Proxy(name, ["nginx", "-p", str(directory), "-c", str(config)], port)
 
 
-def nginx_proxy(directory: Path, origin: int) -> Proxy:
+def nginx_proxy(directory: Path, name: str, origin: int, fields: str) -> Proxy:
     port = free_port()
-    return nginx(directory, "nginx", PROXY.format(directory=directory, origin=origin, port=port), port)
+    http = PROXY.format(directory=directory, origin=origin, port=port, fields=fields)
+    return nginx(directory, name, http, port)
 
 
 def outrigger(directory: Path, binary: str, origin: int) -> Proxy:
@@ -271,12 +285,12 @@ def stat(pid: int) -> list[str]:
 def show_costs(case: str, costs: dict[str, list[Cost]]) -> None:
     medians = {name: median_cost(runs) for name, runs in costs.items()}
     reference = medians["nginx"]
-    print(f"| {case:<12} | CPU us/request | user | system | to nginx | user to nginx | requests/s |")
+    print(f"| {case:<13} | CPU us/request | user | system | to nginx | user to nginx | requests/s |")
     print("|---|---|---|---|---|---|---|")
     for name, cost in medians.items():
         ratio, user_ratio = cost.total / reference.total, cost.user / reference.user
         print(
-            f"| {name:<12} | {cost.total:.2f} | {cost.user:.2f} | {cost.system:.2f} "
+            f"| {name:<13} | {cost.total:.2f} | {cost.user:.2f} | {cost.system:.2f} "
             f"| {ratio:.2f} | {user_ratio:.2f} | {cost.rate:.0f} |"
         )
     print(flush=True)
