@@ -43,9 +43,13 @@ use super::request::RequestBody;
 
 /// Bytes of one response head; more is a protocol error.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// Bytes read at once: as many as this at first, twice as many after a read that filled the buffer.
+/// Bytes of a read buffer: as many as this at first, twice as many after a read that filled its room, half as many
+/// after one that filled little of it.
 const READ_MIN: usize = 8 * 1024;
 const READ_MAX: usize = 128 * 1024;
+/// A buffer is read into until less than this part of it is left. What was read is not copied, and keeps its whole buffer
+/// alive: a buffer for each event of a stream would cost its waiters many times what the events are long.
+const READ_LEFT: usize = 4;
 
 /// What is told the interim responses (1xx but 101) of an exchange: status, version and header fields.
 pub type OnInterim<'a> = &'a (dyn Fn(StatusCode, Version, &HeaderMap) + Sync);
@@ -213,12 +217,16 @@ impl Http1Connection {
 
     /// Reads behind what is unread. Gives the number of bytes; 0 at the end.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Failure>> {
-        self.buffer.reserve(self.next_read);
+        if self.buffer.capacity() < self.next_read / READ_LEFT {
+            self.buffer.reserve(self.next_read);
+        }
         let room = self.buffer.capacity();
         let read = ready!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.buffer))
             .map_err(|error| Failure::new(ErrorKind::Reset, error))?;
-        if self.buffer.len() == room {
+        if read == room {
             self.next_read = (self.next_read * 2).min(READ_MAX);
+        } else if read < self.next_read / 8 {
+            self.next_read = (self.next_read / 2).max(READ_MIN);
         }
         let new = self.buffer.split().freeze();
         self.unread = if self.unread.is_empty() {

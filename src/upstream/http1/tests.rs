@@ -406,3 +406,38 @@ async fn the_last_frame_tells_that_it_is_the_last() {
         "it went back without another poll"
     );
 }
+
+#[tokio::test]
+async fn small_parts_share_a_read_buffer_and_large_bodies_get_larger_ones() {
+    const LARGE: usize = 4 << 20;
+    let (step, steps) = tokio::sync::mpsc::unbounded_channel::<usize>();
+    let steps = std::sync::Arc::new(tokio::sync::Mutex::new(steps));
+    let origin = Origin::start(move |mut stream| {
+        let steps = std::sync::Arc::clone(&steps);
+        async move {
+            read_head(&mut stream).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            while let Some(length) = steps.lock().await.recv().await {
+                stream.write_all(&vec![b'x'; length]).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let mut body = Bench::before(&origin).send(get("/")).await.unwrap().into_body();
+    let mut next = async |length| {
+        step.send(length).unwrap();
+        soon(body.frame()).await.unwrap().unwrap().into_data().unwrap()
+    };
+    let parts = [next(10).await, next(10).await, next(10).await];
+    for pair in parts.windows(2) {
+        assert_eq!(pair[0].as_ptr_range().end, pair[1].as_ptr_range().start);
+    }
+    let mut largest = next(LARGE).await.len();
+    let mut left = LARGE - largest;
+    while left > 0 {
+        let part = soon(body.frame()).await.unwrap().unwrap().into_data().unwrap();
+        left -= part.len();
+        largest = largest.max(part.len());
+    }
+    assert!(largest > 4 * READ_MIN, "{largest}");
+}
