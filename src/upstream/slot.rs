@@ -281,7 +281,7 @@ impl Slot {
         let Some(count) = IdleCount::take(&self.endpoint, max_idle) else {
             return;
         };
-        connection.reused = true;
+        connection.rest();
         self.idle.lock().push_back(Idle {
             connection,
             since: self.clock.now(),

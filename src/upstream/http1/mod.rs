@@ -199,6 +199,15 @@ impl Http1Connection {
             && !self.io.is_reset()
     }
 
+    /// To be called when the connection becomes idle: gives back the memory that a large body took.
+    pub(super) fn rest(&mut self) {
+        self.reused = true;
+        if self.next_read > READ_MIN {
+            self.next_read = READ_MIN;
+            self.buffer = BytesMut::new();
+        }
+    }
+
     /// Whether an idle connection is still open. An endpoint that says anything unasked (408 before it closes,
     /// perhaps) has no request of ours to answer.
     pub(super) fn is_alive(&mut self) -> bool {

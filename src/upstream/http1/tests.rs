@@ -8,6 +8,8 @@ use tokio::sync::oneshot;
 use super::chunked::{Chunked, Piece};
 use super::head::{Framing, Head};
 use super::*;
+use crate::upstream::connect::Offer;
+use crate::upstream::slot::Terms;
 use crate::upstream::testing::{Bench, Origin, get, post, read, read_head, soon, streaming_post};
 
 fn parse(head: &'static str) -> Result<Option<Head>, &'static str> {
@@ -440,4 +442,28 @@ async fn small_parts_share_a_read_buffer_and_large_bodies_get_larger_ones() {
         largest = largest.max(part.len());
     }
     assert!(largest > 4 * READ_MIN, "{largest}");
+}
+
+#[tokio::test]
+async fn an_idle_connection_keeps_no_large_buffer() {
+    const LARGE: usize = 4 << 20;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {LARGE}\r\n\r\n{}",
+        "x".repeat(LARGE)
+    );
+    let origin = Origin::answering(answer.leak().as_bytes()).await;
+    let bench = Bench::before(&origin);
+    assert_eq!(bench.get().await.unwrap().len(), LARGE);
+    let slot = bench.pool.slot(&bench.cluster, &bench.endpoint());
+    let idle = slot.at_hand(Terms {
+        offer: Offer::Http1,
+        deadline: Instant::now(),
+        prefer_new: false,
+    });
+    let idle = idle.unwrap();
+    assert!(
+        idle.reused && idle.buffer.capacity() <= READ_MIN,
+        "{}",
+        idle.buffer.capacity()
+    );
 }
