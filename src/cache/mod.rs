@@ -22,6 +22,7 @@ pub mod groups;
 pub mod invalidate;
 pub mod invalidation;
 pub mod key;
+pub mod level;
 pub mod life;
 mod list;
 pub mod memory;

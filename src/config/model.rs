@@ -266,6 +266,8 @@ pub struct PoolLimits {
 pub struct Cache {
     /// The memory level; none means nothing is cached. Changing it needs a restart.
     pub memory: Option<MemoryLevel>,
+    /// The levels below it, in the order in which they are asked.
+    pub lower: Vec<LowerLevel>,
 }
 
 /// The memory level.
@@ -279,6 +281,54 @@ pub struct MemoryLevel {
     pub policy: EvictionPolicy,
     /// Bytes of one entry; routes may set less.
     pub max_object: u64,
+}
+
+/// A level below the memory level. Changing one needs a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LowerLevel {
+    /// On disk.
+    Disk(DiskLevel),
+    /// In Redis.
+    Redis(RedisLevel),
+}
+
+/// A level on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskLevel {
+    /// Name in metrics.
+    pub name: Name,
+    /// Its directory.
+    pub path: PathBuf,
+    /// Bytes that it may take.
+    pub capacity: u64,
+}
+
+/// A level in Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisLevel {
+    /// Name in metrics.
+    pub name: Name,
+    /// Where the servers are.
+    pub url: String,
+    /// How they are organised.
+    pub mode: RedisMode,
+    /// What every key begins with.
+    pub prefix: String,
+    /// Time that one call may take.
+    pub timeout: Duration,
+    /// Longest life of a value.
+    pub max_ttl: Duration,
+}
+
+/// How Redis servers are organised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedisMode {
+    /// One server.
+    Single,
+    /// Sentinels name the primary.
+    Sentinel,
+    /// A cluster.
+    Cluster,
 }
 
 /// Which entries make room for new ones.

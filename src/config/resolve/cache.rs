@@ -18,9 +18,13 @@ pub(super) fn resolve(cx: &mut Cx<'_>, at: &At<'_>, raw: Option<raw::Cache>) -> 
     let Some(levels) = raw.unwrap_or_default().levels else {
         return Cache {
             memory: Some(memory(cx, at, raw::Memory::default())),
+            lower: Vec::new(),
         };
     };
-    let mut cache = Cache { memory: None };
+    let mut cache = Cache {
+        memory: None,
+        lower: Vec::new(),
+    };
     for (index, level) in levels.into_iter().enumerate() {
         let level_at = levels_at.index(index);
         match level {
