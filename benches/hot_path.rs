@@ -234,6 +234,7 @@ fn filled(policy: EvictionPolicy, keys: &[Key]) -> Memory {
             life: LIFE,
             position: 0,
             public: false,
+            sensitive: false,
             stored_at: NOW,
             fetch_time: Duration::ZERO,
         });

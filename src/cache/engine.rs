@@ -307,6 +307,7 @@ impl Cache {
             }),
             position: fill.position,
             public,
+            sensitive: rules.is_some_and(|rules| rules.sensitive),
             stored_at: fill.began,
             fetch_time: fill.fetch_time,
         });

@@ -54,6 +54,7 @@ pub(super) fn rules() -> RouteCache {
         min_uses: 1,
         max_object: 1 << 20,
         refresh_ahead: None,
+        sensitive: false,
     }
 }
 

@@ -4,6 +4,7 @@ mod adaptive;
 pub mod age;
 pub(crate) mod as_sent;
 pub mod canonical;
+pub mod codec;
 pub mod conditional;
 pub mod control;
 pub mod date;

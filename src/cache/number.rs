@@ -23,6 +23,20 @@ pub(super) fn read_number(rest: &mut &[u8]) -> Option<u64> {
     None
 }
 
+/// Appends `part` behind its length.
+pub(super) fn write_bytes(part: &[u8], out: &mut Vec<u8>) {
+    write_number(part.len() as u64, out);
+    out.extend_from_slice(part);
+}
+
+/// Takes off `rest` what [`write_bytes`] wrote.
+pub(super) fn read_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(read_number(rest)?).ok()?;
+    let (part, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some(part)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +51,17 @@ mod tests {
         }
         assert_eq!(read_number(&mut &bytes[..3]), None);
         assert_eq!(read_number(&mut &[0xff; 20][..]), None);
+    }
+
+    #[test]
+    fn parts_read_back_and_torn_ones_do_not() {
+        let mut bytes = Vec::new();
+        write_bytes(b"abc", &mut bytes);
+        write_bytes(b"", &mut bytes);
+        let mut rest = &bytes[..];
+        assert_eq!(read_bytes(&mut rest), Some(&b"abc"[..]));
+        assert_eq!((read_bytes(&mut rest), rest), (Some(&b""[..]), &b""[..]));
+        assert_eq!(read_bytes(&mut &bytes[..3]), None);
+        assert_eq!(read_bytes(&mut &[0xff, 0xff, 0xff, 0xff, 0x0f, 1][..]), None);
     }
 }

@@ -36,6 +36,22 @@ impl Slot {
         Self::of(entry, Vec::new())
     }
 
+    /// A slot with these variants, newest first. None if there is none, there are more than [`MAX_VARIANTS`], or they are
+    /// not what one slot can hold.
+    pub(super) fn from_variants(variants: Vec<Arc<Entry>>) -> Option<Self> {
+        let mut rest = variants.into_iter();
+        let newest = rest.next()?;
+        let older: Vec<_> = rest.collect();
+        let mut before = vec![newest.nominated()];
+        for variant in &older {
+            if variant.full_key() != newest.full_key() || before.contains(&variant.nominated()) {
+                return None;
+            }
+            before.push(variant.nominated());
+        }
+        (before.len() <= MAX_VARIANTS).then(|| Self::of(Arc::clone(&newest), older))
+    }
+
     /// This slot with one more variant. It replaces the one with the same nominated values, or else the oldest when
     /// there are [`MAX_VARIANTS`] or their weights exceed `max_weight`.
     pub fn with(&self, entry: Arc<Entry>, max_weight: u64) -> Self {

@@ -4,6 +4,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::entry::heap_bytes;
 use super::list::{Quotes, members};
+use super::number::{read_bytes, read_number, write_bytes, write_number};
+
+/// Most nominated names that are read from a level below memory: a name takes more room in memory than there.
+const MAX_READ: u64 = 1024;
 
 /// A field value as it was sent.
 type Value = Box<[u8]>;
@@ -75,6 +79,37 @@ impl Nominated {
         heap_bytes(size_of_val(&*self.fields)) + fields.sum::<usize>() + bytes(&self.language)
     }
 
+    /// Appends everything, for the levels below memory.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        write_number(self.fields.len() as u64, out);
+        for (name, value) in &self.fields {
+            write_bytes(name.as_str().as_bytes(), out);
+            write_value(value.as_deref(), out);
+        }
+        write_value(self.language.as_deref(), out);
+    }
+
+    /// Takes off `rest` what [`Nominated::write`] wrote; none if it did not.
+    pub(super) fn read(rest: &mut &[u8]) -> Option<Self> {
+        let count = read_number(rest).filter(|count| *count <= MAX_READ)?;
+        let mut fields: Vec<(HeaderName, Option<Value>)> = Vec::new();
+        for _ in 0..count {
+            let written = read_bytes(rest)?;
+            let name = HeaderName::from_bytes(written).ok()?;
+            let in_order = fields
+                .last()
+                .is_none_or(|(last, _)| last.as_str() < name.as_str());
+            if !in_order || name.as_str().as_bytes() != written {
+                return None;
+            }
+            fields.push((name, read_value(rest)?));
+        }
+        Some(Self {
+            fields: fields.into(),
+            language: read_value(rest)?,
+        })
+    }
+
     fn matches_normalised(&self, name: &HeaderName, stored: &[u8], request: &HeaderMap) -> bool {
         let mut ours = Vec::with_capacity(stored.len());
         normalise(name, [stored].into_iter(), &mut ours);
@@ -87,6 +122,27 @@ impl Nominated {
             _ => false,
         };
         ours == theirs || chosen()
+    }
+}
+
+fn write_value(value: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.push(u8::from(value.is_some()));
+    if let Some(value) = value {
+        write_bytes(value, out);
+    }
+}
+
+#[expect(
+    clippy::option_option,
+    reason = "the outer one tells whether it could be read, the inner one is the value"
+)]
+fn read_value(rest: &mut &[u8]) -> Option<Option<Value>> {
+    let (mark, after) = rest.split_first()?;
+    *rest = after;
+    match mark {
+        0 => Some(None),
+        1 => Some(Some(read_bytes(rest)?.into())),
+        _ => None,
     }
 }
 

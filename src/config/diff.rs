@@ -27,7 +27,8 @@ pub fn restart_required(old: &Config, new: &Config) -> Vec<String> {
     note(old.listeners.iter().any(|listener| gone(listener)), "listeners");
     note(old.admin.bind != new.admin.bind, "admin.bind");
     note(old.admin.state_dir != new.admin.state_dir, "admin.state_dir");
-    note(old.cache != new.cache, "cache.levels");
+    let levels = |config: &Config| (config.cache.memory.clone(), config.cache.lower.clone());
+    note(levels(old) != levels(new), "cache.levels");
     note(old.telemetry.otlp != new.telemetry.otlp, "telemetry.otlp");
     paths
 }

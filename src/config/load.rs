@@ -146,6 +146,7 @@ fn read(
         base_dir,
         files: &mut files,
         found,
+        elsewhere: Vec::new(),
     };
     let config = raw.and_then(|raw| resolve::resolve(&mut cx, raw));
     match config {
@@ -154,7 +155,7 @@ fn read(
             files: files.paths(),
             digest: files.digest(),
         }),
-        None => Err(problems(name, text, cx.found)),
+        None => Err(problems(name, text, cx.found, cx.elsewhere)),
     }
 }
 
@@ -168,8 +169,8 @@ fn finding(root: &Node, id: u32, message: String, hint: Option<String>) -> Optio
     })
 }
 
-/// Locates what was found and puts it into the order of the file.
-fn problems(name: &str, text: &str, mut found: Vec<Finding>) -> Problems {
+/// Locates what was found and puts it into the order of the file; what is wrong `elsewhere` follows.
+fn problems(name: &str, text: &str, mut found: Vec<Finding>, elsewhere: Vec<Problem>) -> Problems {
     found.sort_by_key(|finding| finding.position);
     let left_out = found.len().saturating_sub(MAX_FAULTS);
     found.truncate(MAX_FAULTS);
@@ -180,6 +181,7 @@ fn problems(name: &str, text: &str, mut found: Vec<Finding>) -> Problems {
             Problem::at(name, text, position, finding.path, finding.message).hint(finding.hint)
         })
         .collect();
+    problems.extend(elsewhere);
     if left_out > 0 {
         problems.push(Problem::of_file(
             name,

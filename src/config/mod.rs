@@ -4,6 +4,7 @@
 //! makes `raw` types of it, `resolve` makes a [`Config`] of those. Each step adds to one list of problems, and
 //! the next goes on with what is sound.
 
+pub mod keyring;
 pub mod model;
 pub mod prices;
 pub mod raw;

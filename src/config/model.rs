@@ -15,6 +15,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use regex::Regex;
 
+use super::keyring::Keyring;
 use super::prices::Prices;
 use super::secret::Secret;
 
@@ -268,6 +269,30 @@ pub struct Cache {
     pub memory: Option<MemoryLevel>,
     /// The levels below it, in the order in which they are asked.
     pub lower: Vec<LowerLevel>,
+    /// How values of the levels below it are compressed. A reload applies it.
+    pub compress: Compress,
+    /// The keys of those levels that encrypt, by the level's name. A reload applies them.
+    pub keyrings: BTreeMap<Name, Keyring>,
+}
+
+/// How values of the levels below memory are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compress {
+    /// By which algorithm.
+    pub algorithm: Compression,
+    /// Values of which fewer bytes are compressible stay as they are.
+    pub min_size: u64,
+}
+
+/// An algorithm that compresses values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// None.
+    Off,
+    /// Zstandard.
+    Zstd,
+    /// LZ4.
+    Lz4,
 }
 
 /// The memory level.
@@ -451,6 +476,8 @@ pub struct RouteCache {
     pub max_object: u64,
     /// How early popular entries are refreshed, above 0; none: not before they expire.
     pub refresh_ahead: Option<f64>,
+    /// Kept below the memory level only where that level encrypts.
+    pub sensitive: bool,
 }
 
 /// How long a response is fresh.

@@ -119,6 +119,7 @@ mod tests {
             position: 0,
             fetch_time: Duration::ZERO,
             public: false,
+            sensitive: false,
             stored_at: BEGAN,
         })
     }

@@ -7,6 +7,7 @@ mod block;
 mod notes;
 #[cfg(test)]
 pub(super) mod sample;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -68,6 +69,8 @@ pub struct NewEntry<'a> {
     pub position: u64,
     /// May be given to everyone although the request had credentials.
     pub public: bool,
+    /// Must not be kept below the memory level unless it is encrypted there.
+    pub sensitive: bool,
     /// When it was made.
     pub stored_at: Timestamp,
     /// How long the fetch took, from the request to the end of the response.
@@ -90,6 +93,7 @@ pub struct Entry {
     tenant: Option<[u8; 32]>,
     status: StatusCode,
     public: bool,
+    sensitive: bool,
     event_stream: bool,
     life: Life,
     position: u64,
@@ -143,6 +147,7 @@ impl Entry {
             tenant: new.tenant,
             status: new.status,
             public: new.public,
+            sensitive: new.sensitive,
             event_stream: stream::is_event_stream(new.headers),
             life: new.life,
             position: new.position,
@@ -179,6 +184,7 @@ impl Entry {
             life,
             position,
             public: self.public,
+            sensitive: self.sensitive,
             stored_at,
             fetch_time,
         });
@@ -322,6 +328,11 @@ impl Entry {
     /// May be given to everyone although the request had credentials.
     pub fn public(&self) -> bool {
         self.public
+    }
+
+    /// Must not be kept below the memory level unless it is encrypted there.
+    pub fn sensitive(&self) -> bool {
+        self.sensitive
     }
 
     /// Position of the purge log when the fill began.

@@ -66,6 +66,7 @@ pub(in crate::cache) fn entry_with(
         life: life(),
         position,
         public: false,
+        sensitive: false,
         stored_at: Timestamp::from_secs(1),
         fetch_time: Duration::ZERO,
     })

@@ -32,6 +32,7 @@ fn build(headers: &HeaderMap, body: &[Bytes]) -> Arc<Entry> {
         life: sample::life(),
         position: 7,
         public: true,
+        sensitive: false,
         stored_at: Timestamp::from_secs(9),
         fetch_time: Duration::from_millis(3),
     })

@@ -31,7 +31,10 @@ pub fn effective(config: &Config) -> Value {
         "listeners": list(&config.listeners, |listener| self::listener(listener)),
         "admin": admin(&config.admin),
         "upstreams": Value::Object(upstreams.collect()),
-        "cache": {"levels": list(config.cache.memory.as_slice(), memory)},
+        "cache": {
+            "levels": list(config.cache.memory.as_slice(), memory),
+            "compress": compress(config.cache.compress),
+        },
         "routes": list(&config.routes, |route| route::route(route)),
         "usage": {"prices": prices(&config.prices)},
         "telemetry": telemetry(&config.telemetry),
@@ -238,6 +241,15 @@ fn memory(level: &MemoryLevel) -> Value {
         "policy": policy,
         "max_object": size(level.max_object),
     }})
+}
+
+fn compress(compress: Compress) -> Value {
+    let algorithm = match compress.algorithm {
+        Compression::Off => "off",
+        Compression::Zstd => "zstd",
+        Compression::Lz4 => "lz4",
+    };
+    json!({"algorithm": algorithm, "min_size": size(compress.min_size)})
 }
 
 fn prices(prices: &Prices) -> Value {

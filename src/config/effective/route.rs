@@ -142,7 +142,7 @@ fn route_cache(rules: Option<&RouteCache>) -> Value {
         "client_control": if rules.client_control { "honour" } else { "ignore" },
         "min_uses": rules.min_uses,
         "max_object": size(rules.max_object),
-        "sensitive": false,
+        "sensitive": rules.sensitive,
     });
     let ttl = match &rules.ttl {
         Ttl::Origin => None,

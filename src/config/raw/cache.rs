@@ -19,8 +19,8 @@ pub struct Cache {
     /// `[]`: nothing is cached.
     #[schemars(extend("x-restart" = true))]
     pub levels: Option<Vec<Level>>,
-    /// Compression of what is stored.
-    pub compress: Option<Later<Compress>>,
+    /// Compression of what the levels below memory keep.
+    pub compress: Option<Compress>,
     /// How purges reach replicas.
     pub purge: Option<Later<PurgeSettings>>,
     /// What is fetched before it is asked for.
@@ -82,6 +82,8 @@ pub struct Disk {
     pub path: Option<Text<PathBuf>>,
     /// Bytes.
     pub capacity: Option<Text<Positive<Size>>>,
+    /// Encryption of entries.
+    pub encrypt: Option<Encrypt>,
 }
 
 /// A Redis level.
@@ -123,21 +125,24 @@ pub enum RedisMode {
     Cluster,
 }
 
-/// Encryption of entries.
+/// Encryption of what a level keeps, by AES-256-GCM.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Encrypt {
-    /// File with the keys.
+    /// File with the keys; re-read when it changes.
     pub keyring_file: Option<Text<PathBuf>>,
 }
 
-/// Compression of what is stored.
+/// Compression of what the levels below memory keep. Only text, JSON, event streams and the like are compressed, and
+/// only if that saves something.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Compress {
-    /// Which.
+    /// By which algorithm.
+    #[schemars(extend("default" = "zstd"))]
     pub algorithm: Option<CompressWord>,
-    /// Smaller bodies are stored as they are.
+    /// What is smaller stays as it is.
+    #[schemars(extend("default" = "1KiB"))]
     pub min_size: Option<Text<Size>>,
 }
 
@@ -146,10 +151,12 @@ pub struct Compress {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum CompressWord {
-    /// Zstandard.
+    /// Smaller values.
     Zstd,
-    /// LZ4.
+    /// Less CPU.
     Lz4,
+    /// None.
+    Off,
 }
 
 /// How purges reach replicas.

@@ -70,7 +70,7 @@ pub struct RouteCache {
     /// Refresh of popular entries before they expire: the client gets the fresh entry at once, and the origin is asked
     /// behind it. Absent: never.
     pub refresh_ahead: Option<RefreshAhead>,
-    /// Whether entries must be encrypted below the memory level; only false for now.
+    /// Whether entries are kept below the memory level only where that level encrypts.
     #[schemars(extend("default" = false))]
     pub sensitive: Option<bool>,
 }

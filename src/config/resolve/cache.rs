@@ -1,13 +1,19 @@
 //! `cache`.
 
+use std::collections::BTreeMap;
+
+use zeroize::Zeroizing;
+
 use super::Cx;
-use crate::config::model::{Cache, EvictionPolicy, MemoryLevel};
+use crate::config::keyring::Keyring;
+use crate::config::model::{Cache, Compress, Compression, EvictionPolicy, MemoryLevel};
 use crate::config::raw;
 use crate::config::tree::At;
 use crate::config::units::{Capacity, format_size};
 
 const DEFAULT_CAPACITY: u64 = 256 << 20;
 const DEFAULT_MAX_OBJECT: u64 = 8 << 20;
+const DEFAULT_MIN_SIZE: u64 = 1 << 10;
 
 /// Below this a level cannot hold its own tables.
 const MIN_CAPACITY: u64 = 1 << 20;
@@ -15,15 +21,16 @@ const MIN_CAPACITY: u64 = 1 << 20;
 /// Resolves the levels.
 pub(super) fn resolve(cx: &mut Cx<'_>, at: &At<'_>, raw: Option<raw::Cache>) -> Cache {
     let levels_at = at.key("levels");
-    let Some(levels) = raw.unwrap_or_default().levels else {
-        return Cache {
-            memory: Some(memory(cx, at, raw::Memory::default())),
-            lower: Vec::new(),
-        };
-    };
+    let raw = raw.unwrap_or_default();
     let mut cache = Cache {
         memory: None,
         lower: Vec::new(),
+        compress: compress(raw.compress.unwrap_or_default()),
+        keyrings: BTreeMap::new(),
+    };
+    let Some(levels) = raw.levels else {
+        cache.memory = Some(memory(cx, at, raw::Memory::default()));
+        return cache;
     };
     for (index, level) in levels.into_iter().enumerate() {
         let level_at = levels_at.index(index);
@@ -36,6 +43,26 @@ pub(super) fn resolve(cx: &mut Cx<'_>, at: &At<'_>, raw: Option<raw::Cache>) -> 
         }
     }
     cache
+}
+
+fn compress(raw: raw::Compress) -> Compress {
+    Compress {
+        algorithm: match raw.algorithm {
+            None | Some(raw::CompressWord::Zstd) => Compression::Zstd,
+            Some(raw::CompressWord::Lz4) => Compression::Lz4,
+            Some(raw::CompressWord::Off) => Compression::Off,
+        },
+        min_size: raw.min_size.map_or(DEFAULT_MIN_SIZE, |size| size.0.0),
+    }
+}
+
+/// The keys of a level that encrypts.
+#[expect(dead_code, reason = "no level below memory can be configured yet")]
+pub(super) fn keyring(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::Encrypt) -> Option<Keyring> {
+    let file = cx.required(at, "keyring_file", raw.keyring_file)?;
+    let content = Zeroizing::new(cx.read(&at.key("keyring_file"), &file)?);
+    let ring = Keyring::parse(&cx.absolute(&file), &content);
+    ring.map_err(|problems| cx.elsewhere.extend(problems.0)).ok()
 }
 
 fn memory(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::Memory) -> MemoryLevel {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::environment::Environment;
 use crate::config::files::Files;
+use crate::config::problem::Problem;
 use crate::config::scalar::{NOT_AVAILABLE, Text};
 use crate::config::tree::{At, Node, NodeId};
 
@@ -16,6 +17,8 @@ pub(in crate::config) struct Cx<'a> {
     pub(in crate::config) base_dir: &'a Path,
     pub(in crate::config) files: &'a mut Files,
     pub(in crate::config) found: Vec<Finding>,
+    /// Problems in files that this one refers to.
+    pub(in crate::config) elsewhere: Vec<Problem>,
 }
 
 /// A problem, still to be located in the text.

@@ -60,7 +60,7 @@ pub(super) fn resolve(cx: &mut Cx<'_>, raw: raw::File) -> Option<Config> {
         hash: Arc::from(""),
     };
     config.hash = effective::hash(&config);
-    cx.found.is_empty().then_some(config)
+    (cx.found.is_empty() && cx.elsewhere.is_empty()).then_some(config)
 }
 
 fn listeners(cx: &mut Cx<'_>, root: &At<'_>, raw: Option<Vec<raw::Listener>>) -> Vec<Listener> {

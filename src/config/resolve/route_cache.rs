@@ -33,9 +33,6 @@ pub(super) fn resolve(
     raw: raw::RouteCache,
     cache: &Cache,
 ) -> Option<RouteCache> {
-    if raw.sensitive == Some(true) {
-        cx.later(&at.key("sensitive"));
-    }
     let methods = methods(cx, at, raw.methods);
     let vary = vary(cx, &at.key("vary"), raw.vary.unwrap_or_default(), &methods);
     let share = share(cx, &at.key("share"), raw.share);
@@ -90,6 +87,7 @@ pub(super) fn resolve(
         refresh_ahead: raw
             .refresh_ahead
             .map(|rule| rule.beta.map_or(DEFAULT_BETA, |beta| beta.0.0)),
+        sensitive: raw.sensitive.unwrap_or(false),
     })
 }
 

@@ -39,7 +39,6 @@ const LATER_IN_A_ROUTE: &[(&str, &str)] = &[
         "cache: {vary: {principal: {claim: sub}}}",
         "6:39 cache.vary.principal.claim",
     ),
-    ("cache: {sensitive: true}", "6:24 cache.sensitive"),
     ("priority: batch", "6:15 priority"),
     (
         "rate_limit: {per: principal, rate: 20/s, burst: 40}",
@@ -80,7 +79,6 @@ const LATER_AT_THE_TOP: &[(&str, &str)] = &[
         "cache: {levels: [{redis: {url: 'redis://x', mode: single}}]}",
         "5:19 cache.levels[0].redis",
     ),
-    ("cache: {compress: {algorithm: zstd}}", "5:9 cache.compress"),
     ("cache: {purge: {replicas_via: fleet}}", "5:9 cache.purge"),
     (
         "cache: {warm: [{name: top, at: start, top_keys: 500}]}",
