@@ -3,6 +3,10 @@
 //! A level moves bytes. What the bytes mean, whether they are intact and whom they may be shown to is decided above it,
 //! so that a level cannot get that wrong.
 
+pub mod conformance;
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -22,6 +26,7 @@ impl fmt::Debug for LevelKey {
 /// A level below memory.
 ///
 /// Duties of a level:
+/// - It is cheap to make and fails no start: what takes time, or can fail, it does in `open`, or with the first call.
 /// - It ends every call by its own deadline, with [`LevelError::Timeout`]; whoever calls does not wait longer.
 /// - Dropping the future of a call cancels it. A cancelled `put` has stored the whole value or nothing, and leaves no
 ///   connection in a state that another call could misread.
@@ -34,10 +39,20 @@ impl fmt::Debug for LevelKey {
 /// Duties of the caller:
 /// - It takes every error for a miss, counts it, and stops asking for a while when they repeat.
 /// - It checks every value that it gets, and calls `remove` for one that fails.
+/// - It calls `open` before anything else, and again, from time to time, as long as that fails.
+/// - It writes one value of a key after the other, never two at once.
 #[async_trait]
 pub trait Level: Send + Sync + fmt::Debug {
     /// Name in the configuration, metrics and reasons.
     fn name(&self) -> &str;
+
+    /// Its kind, as the configuration calls it.
+    fn kind(&self) -> &'static str;
+
+    /// Gets ready for calls. Does nothing if it is ready. It may take longer than a call.
+    async fn open(&self) -> Result<(), LevelError> {
+        Ok(())
+    }
 
     /// The value under `key`, if it has at most `max_bytes`.
     async fn get(&self, key: &LevelKey, max_bytes: usize) -> Result<Option<Bytes>, LevelError>;
@@ -47,6 +62,27 @@ pub trait Level: Send + Sync + fmt::Debug {
 
     /// Forgets what is under `key`; no error if there is nothing.
     async fn remove(&self, key: &LevelKey) -> Result<(), LevelError>;
+
+    /// The last call: what was put is on its way to where it outlives the process, if the level is such a place.
+    async fn close(&self) {}
+
+    /// What it keeps, as far as it knows without asking anybody.
+    fn holding(&self) -> Holding {
+        Holding::default()
+    }
+}
+
+/// What a level keeps, as far as it knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Values.
+    pub entries: Option<u64>,
+    /// Bytes that they take.
+    pub bytes: Option<u64>,
+    /// Bound of `bytes`.
+    pub capacity: Option<u64>,
+    /// Values that made room for others.
+    pub evictions: Option<u64>,
 }
 
 /// Why a level did not do what it was asked.
@@ -61,7 +97,19 @@ pub enum LevelError {
     /// It refused: out of memory or space, read only, loading, no permission, a value of another type.
     #[error("refused: {0}")]
     Refused(String),
-    /// The value is larger than the caller takes.
+    /// The value is larger than the caller takes, or than the level keeps. That is no trouble of the level.
     #[error("the value has {0} bytes, too many")]
     TooLarge(u64),
+}
+
+impl LevelError {
+    /// The stable name.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Unreachable(_) => "unreachable",
+            Self::Refused(_) => "refused",
+            Self::TooLarge(_) => "too-large",
+        }
+    }
 }
