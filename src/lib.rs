@@ -6,6 +6,7 @@ pub mod admin;
 pub mod app;
 pub mod cache;
 pub mod cli;
+pub mod client_tls;
 pub mod clock;
 pub mod config;
 pub mod control;

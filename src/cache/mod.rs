@@ -37,6 +37,7 @@ pub mod purge;
 pub mod purging;
 pub mod query;
 pub mod range;
+pub mod redis;
 pub mod refresh_ahead;
 pub mod request;
 pub mod reuse;

@@ -314,7 +314,7 @@ pub enum LowerLevel {
     /// On disk.
     Disk(DiskLevel),
     /// In Redis.
-    Redis(RedisLevel),
+    Redis(Box<RedisLevel>),
 }
 
 /// A level on disk.
@@ -333,27 +333,56 @@ pub struct DiskLevel {
 pub struct RedisLevel {
     /// Name in metrics.
     pub name: Name,
-    /// Where the servers are.
-    pub url: String,
+    /// The servers that are asked first: the server, the sentinels, or some nodes of the cluster. Never empty.
+    pub servers: Vec<RedisServer>,
+    /// Number of the database; 0 in a cluster.
+    pub database: u16,
     /// How they are organised.
     pub mode: RedisMode,
-    /// What every key begins with.
+    /// What every key begins with, before a colon.
     pub prefix: String,
     /// Time that one call may take.
     pub timeout: Duration,
+    /// Who we say we are.
+    pub credentials: RedisCredentials,
+    /// TLS towards every server, the sentinels included.
+    pub tls: Option<ClientTls>,
     /// Longest life of a value.
     pub max_ttl: Duration,
 }
 
+/// Where a Redis server listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RedisServer {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
 /// How Redis servers are organised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisMode {
     /// One server.
     Single,
     /// Sentinels name the primary.
-    Sentinel,
+    Sentinel {
+        /// The name that the sentinels know the primary by.
+        master: String,
+        /// Who we say we are to the sentinels.
+        credentials: RedisCredentials,
+    },
     /// A cluster.
     Cluster,
+}
+
+/// Who we say we are to Redis servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RedisCredentials {
+    /// ACL user; the user `default` when absent.
+    pub username: Option<String>,
+    /// File with the password; read for every connection, so that a new password needs no restart.
+    pub password_file: Option<PathBuf>,
 }
 
 /// Which entries make room for new ones.

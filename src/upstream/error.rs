@@ -1,11 +1,11 @@
 //! What can go wrong between us and an upstream, under names that metrics, spans and logs show.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use http::Request;
 
 use super::request::{BoxError, RequestBody};
+use crate::client_tls::ClientTlsError;
 
 /// The kind of failure of one exchange with an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,33 +125,9 @@ fn reason(source: &Option<BoxError>) -> String {
 /// Why a cluster cannot be built from its configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// A PEM file cannot be read or parsed.
-    #[error("cannot read {what} from {}: {source}", path.display())]
-    Pem {
-        /// What was wanted from the file.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: rustls_pki_types::pem::Error,
-    },
-    /// A PEM file holds none of what is wanted.
-    #[error("no {what} in {}", path.display())]
-    Empty {
-        /// What was wanted from the file.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-    },
-    /// The system has no usable root certificates.
-    #[error("the system has no root certificates; name a ca_file")]
-    NoSystemRoots,
-    /// rustls refuses the material.
-    #[error("TLS towards the upstream: {0}")]
-    Tls(#[from] rustls::Error),
-    /// The server name is neither a DNS name nor an IP address.
-    #[error("`{0}` is not a valid TLS server name")]
-    ServerName(String),
+    /// TLS towards the upstream cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] ClientTlsError),
 }
 
 /// Names the failure of an exchange that hyper reports.
