@@ -27,6 +27,7 @@ mod lifetimes;
 mod malformed;
 mod purge;
 mod races;
+mod redis_level;
 mod reload;
 mod scarcity;
 mod streaming;

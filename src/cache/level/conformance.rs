@@ -21,7 +21,7 @@ const STEP: Duration = Duration::from_millis(20);
 /// More than any value of this check has.
 const ENOUGH: usize = 4 << 20;
 /// Sizes around what levels treat differently.
-const SIZES: [usize; 7] = [0, 1, 1024, 4096, 4097, 100_000, 1 << 20];
+const SIZES: [usize; 6] = [1, 1024, 4096, 4097, 100_000, 1 << 20];
 
 /// Checks an empty level that is ready for values of 1 MiB.
 ///
@@ -60,12 +60,12 @@ async fn values(level: &dyn Level) -> Result<(), String> {
 
 /// Every byte of a key counts.
 async fn keys(level: &dyn Level) -> Result<(), String> {
-    let keys: Vec<LevelKey> = (0..32).map(key_with_one_other_byte).collect();
+    let keys: Vec<LevelKey> = (0..=32).map(key_with_one_other_byte).collect();
     for (size, key) in keys.iter().enumerate() {
-        no_error("put", level.put(key, pattern(size), LONG).await)?;
+        no_error("put", level.put(key, pattern(size + 1), LONG).await)?;
     }
     for (size, key) in keys.iter().enumerate() {
-        expect(level, key, Some(&pattern(size)), "among keys that are alike").await?;
+        expect(level, key, Some(&pattern(size + 1)), "among keys that are alike").await?;
     }
     Ok(())
 }
@@ -162,6 +162,7 @@ fn key(n: u8) -> LevelKey {
     LevelKey(*blake3::hash(&[n]).as_bytes())
 }
 
+/// With 32, none is another.
 fn key_with_one_other_byte(at: usize) -> LevelKey {
     LevelKey(std::array::from_fn(|index| if index == at { 1 } else { 7 }))
 }

@@ -154,7 +154,11 @@ impl Level for Broken {
     }
 
     async fn get(&self, key: &LevelKey, max_bytes: usize) -> Result<Option<Bytes>, LevelError> {
-        let max_bytes = if self.1 == Duty::Size { usize::MAX } else { max_bytes };
+        let max_bytes = if self.1 == Duty::Size {
+            usize::MAX
+        } else {
+            max_bytes
+        };
         self.0.get(&self.key(key), max_bytes).await
     }
 

@@ -9,7 +9,6 @@ use tokio::runtime::{Handle, Id};
 
 use super::dedicated::DedicatedConnection;
 use super::dial::Dialer;
-use super::failure::level_error;
 use super::lane::Lane;
 use crate::cache::level::LevelError;
 use crate::client_tls::ClientTlsError;
@@ -70,8 +69,7 @@ impl RedisClient {
     ) -> Result<T, LevelError> {
         let lane = self.lane()?;
         let answer = tokio::time::timeout(limit, lane.send(key, command)).await;
-        let value = answer.unwrap_or(Err(LevelError::Timeout))?;
-        redis::from_redis_value(value).map_err(|error| level_error(&error.into()))
+        answer.unwrap_or(Err(LevelError::Timeout))
     }
 
     /// Opens a connection for the caller alone, for commands that block, to the server of `key`. Takes at most about a

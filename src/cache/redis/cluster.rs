@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use redis::{Cmd, Value};
+use redis::{Cmd, FromRedisValue, Value};
 use tokio::sync::{Notify, watch};
 
 use super::backoff::Backoff;
@@ -79,7 +79,7 @@ impl Cluster {
     }
 
     /// Sends `command` to the node that serves `key`, and follows where that sends us. The deadline is the caller's.
-    pub(super) async fn send(&self, key: &[u8], command: &Cmd) -> Result<Value, LevelError> {
+    pub(super) async fn send<T: FromRedisValue>(&self, key: &[u8], command: &Cmd) -> Result<T, LevelError> {
         let mut server = self.server(key).await?;
         let mut how = How::Plain;
         for _ in 0..=MAX_REDIRECTS {

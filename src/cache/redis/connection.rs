@@ -1,11 +1,11 @@
 //! One connection to one server, shared by the calls of one runtime.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Arg, Cmd, Value};
+use redis::{Arg, Cmd, FromRedisValue, RedisError, Value};
 use tokio::sync::{Notify, Semaphore};
 
 use super::failure::{Failure, Then};
@@ -31,7 +31,9 @@ struct Load {
     places: Semaphore,
     /// Places of commands that nobody waits for any more, and whose answer has not been seen.
     abandoned: AtomicU32,
-    /// A command was given up: is the server still there?
+    /// Questions so far whether the server answers.
+    probes: AtomicU64,
+    /// A command was given up, or answered by what is no answer to it: is the server still there, and in step with us?
     doubt: Notify,
     /// The connection works, but leads to the wrong server or has the wrong login.
     renew: Notify,
@@ -52,6 +54,7 @@ impl Connection {
         let load = Load {
             places: Semaphore::new(PLACES as usize),
             abandoned: AtomicU32::new(0),
+            probes: AtomicU64::new(0),
             doubt: Notify::new(),
             renew: Notify::new(),
         };
@@ -63,7 +66,9 @@ impl Connection {
 
     /// Sends `command` and waits for its answer, without a deadline. Dropping the future gives the command up: its answer
     /// is thrown away when it comes, and the server is asked whether it still answers.
-    pub(super) async fn send(&self, command: &Cmd, how: How) -> Result<Value, Failure> {
+    ///
+    /// An answer that cannot be one to the command raises a doubt, too.
+    pub(super) async fn send<T: FromRedisValue>(&self, command: &Cmd, how: How) -> Result<T, Failure> {
         let place = self.load.place(command)?;
         let mut redis = self.redis.clone();
         let answer = match how {
@@ -71,13 +76,16 @@ impl Connection {
             How::Asking => asking(&mut redis, command).await,
         };
         place.free();
-        let answer = answer.and_then(Value::extract_error).map_err(Failure::from);
-        if let Err(failure) = &answer
-            && failure.then == Then::Renew
-        {
-            self.load.renew.notify_one();
-        }
-        answer
+        let value = answer.and_then(Value::extract_error).map_err(Failure::from);
+        let value = value.inspect_err(|failure| {
+            if failure.then == Then::Renew {
+                self.load.renew.notify_one();
+            }
+        })?;
+        T::from_redis_value(value).map_err(|error| {
+            self.load.doubt.notify_one();
+            Failure::from(RedisError::from(error))
+        })
     }
 
     /// Waits for a reason to give the connection up, although it is open.
@@ -94,22 +102,29 @@ impl Connection {
         }
     }
 
-    /// Whether the server answers at all. When it does, it has answered everything that was sent before as well.
+    /// Whether the server answers, and what it was asked. When it does, it has answered everything that was sent before as
+    /// well, and no answer went astray.
     async fn answers(&self) -> bool {
         let abandoned = self.load.abandoned.swap(0, Ordering::AcqRel);
+        let token = self.load.probes.fetch_add(1, Ordering::Relaxed).to_string();
         let mut redis = self.redis.clone();
-        let ping = redis::cmd("PING");
-        // An error is an answer, too; without a connection there is none.
+        let mut ping = redis::cmd("PING");
+        ping.arg(&token);
         let answer = tokio::time::timeout(PROBE_LIMIT, redis.send_packed_command(&ping)).await;
         self.load.places.add_permits(abandoned as usize);
-        matches!(answer, Ok(Ok(_)))
+        match answer {
+            Ok(Ok(Value::BulkString(answer))) => answer == token.as_bytes(),
+            // While it loads its data, it refuses even this.
+            Ok(Ok(Value::ServerError(_))) => true,
+            _ => false,
+        }
     }
 }
 
 /// Why an open connection is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Worn {
-    /// The server does not answer.
+    /// The server does not answer, or not what it was asked.
     Stalled,
     /// It answers, but another connection should be made: to the new primary, or with the new password.
     Renew,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use redis::{Cmd, Value};
+use redis::{Cmd, FromRedisValue};
 
 use super::cluster::Cluster;
 use super::connection::How;
@@ -47,7 +47,7 @@ impl Lane {
     }
 
     /// Sends `command` to the server of `key`. The deadline is the caller's.
-    pub(super) async fn send(&self, key: &[u8], command: &Cmd) -> Result<Value, LevelError> {
+    pub(super) async fn send<T: FromRedisValue>(&self, key: &[u8], command: &Cmd) -> Result<T, LevelError> {
         match self {
             Self::Server { node, .. } => {
                 let connection = node.connection().await?;

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redis::Value;
+use redis::{FromRedisValue, ParsingError, Value};
 
 use super::client::RedisClient;
 use crate::cache::level::{Level, LevelError, LevelKey};
+
+/// Time for the first connection, and for the first map of a cluster's slots. Start-up may wait for it.
+const OPEN_LIMIT: Duration = Duration::from_millis(500);
 
 /// A level in Redis.
 ///
@@ -36,21 +39,31 @@ impl Level for RedisLevel {
         &self.client.config().name
     }
 
+    fn kind(&self) -> &'static str {
+        "redis"
+    }
+
+    async fn open(&self) -> Result<(), LevelError> {
+        // In the cluster it goes to whichever node would have the bare prefix.
+        let prefix = self.client.config().prefix.as_bytes();
+        let ping = redis::cmd("PING");
+        self.client
+            .call_within::<String>(OPEN_LIMIT, prefix, &ping)
+            .await?;
+        Ok(())
+    }
+
     async fn get(&self, key: &LevelKey, max_bytes: usize) -> Result<Option<Bytes>, LevelError> {
         let key = self.key(key);
         let mut command = redis::cmd("GETRANGE");
         // The end is inclusive.
         command.arg(&key).arg(0).arg(max_bytes);
-        match self.client.call(key.as_bytes(), &command).await? {
+        let Text(bytes) = self.client.call(key.as_bytes(), &command).await?;
+        match bytes.len() {
             // There is no empty value: what is empty does not exist.
-            Value::BulkString(bytes) if bytes.is_empty() => Ok(None),
-            Value::BulkString(bytes) if bytes.len() > max_bytes => {
-                Err(LevelError::TooLarge(bytes.len() as u64))
-            }
-            Value::BulkString(bytes) => Ok(Some(Bytes::from(bytes))),
-            _ => Err(LevelError::Refused(
-                "the answer to GETRANGE is no string".to_owned(),
-            )),
+            0 => Ok(None),
+            length if length > max_bytes => Err(LevelError::TooLarge(length as u64)),
+            _ => Ok(Some(Bytes::from(bytes))),
         }
     }
 
@@ -66,7 +79,8 @@ impl Level for RedisLevel {
         let key = self.key(key);
         let mut command = redis::cmd("SET");
         command.arg(&key).arg(&value[..]).arg("PX").arg(millis);
-        self.client.call(key.as_bytes(), &command).await
+        let Done = self.client.call(key.as_bytes(), &command).await?;
+        Ok(())
     }
 
     async fn remove(&self, key: &LevelKey) -> Result<(), LevelError> {
@@ -75,5 +89,29 @@ impl Level for RedisLevel {
         command.arg(&key);
         self.client.call::<u64>(key.as_bytes(), &command).await?;
         Ok(())
+    }
+}
+
+/// The answer to `GETRANGE`: a string, and nothing that could be the answer to another command.
+struct Text(Vec<u8>);
+
+impl FromRedisValue for Text {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        match value {
+            Value::BulkString(bytes) => Ok(Self(bytes)),
+            _ => Err("the answer is no string".into()),
+        }
+    }
+}
+
+/// The answer to `SET`.
+struct Done;
+
+impl FromRedisValue for Done {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        match value {
+            Value::Okay => Ok(Self),
+            _ => Err("the answer is not OK".into()),
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Secrets are absent: only the files that hold them are named. Read back, it gives an equal configuration; the
 //! hash of a configuration and the fingerprint of a route are digests of it.
 
+mod redis;
 mod route;
 
 use std::path::Path;
@@ -32,7 +33,7 @@ pub fn effective(config: &Config) -> Value {
         "admin": admin(&config.admin),
         "upstreams": Value::Object(upstreams.collect()),
         "cache": {
-            "levels": list(config.cache.memory.as_slice(), memory),
+            "levels": levels(&config.cache),
             "compress": compress(config.cache.compress),
         },
         "routes": list(&config.routes, |route| route::route(route)),
@@ -227,6 +228,20 @@ fn timeouts(timeouts: &Timeouts) -> Value {
         "idle": duration(timeouts.idle),
         "total": duration(timeouts.total),
     })
+}
+
+fn levels(cache: &Cache) -> Value {
+    let lower = cache.lower.iter().filter_map(|level| match level {
+        LowerLevel::Redis(level) => Some(redis::level(cache, level)),
+        LowerLevel::Disk(_) => None,
+    });
+    Value::Array(cache.memory.iter().map(memory).chain(lower).collect())
+}
+
+/// How the level of this name encrypts.
+fn encrypt(cache: &Cache, name: &Name) -> Option<Value> {
+    let keyring = cache.keyrings.get(name)?;
+    Some(json!({"keyring_file": file(&keyring.file)}))
 }
 
 fn memory(level: &MemoryLevel) -> Value {

@@ -6,16 +6,16 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{ClientTls, Warm};
+use super::{Redis, Warm};
 use crate::config::scalar::{Later, Text};
 use crate::config::units::{Capacity, Positive, Size};
-use crate::config::values::{NameText, Plain};
+use crate::config::values::NameText;
 
 /// Where cached responses are kept.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cache {
-    /// Levels, the nearest first: one memory level for now. Absent: a memory level `l1` with the defaults below;
+    /// Levels, the nearest first: a memory level, then those below it. Absent: a memory level `l1` with the defaults below;
     /// `[]`: nothing is cached.
     #[schemars(extend("x-restart" = true))]
     pub levels: Option<Vec<Level>>,
@@ -36,8 +36,8 @@ pub enum Level {
     Memory(Memory),
     /// Not available yet: on disk.
     Disk(Later<Disk>),
-    /// Not available yet: in Redis.
-    Redis(Later<Redis>),
+    /// In Redis, Valkey or whatever speaks their protocol.
+    Redis(Box<Redis>),
 }
 
 /// A memory level.
@@ -84,45 +84,6 @@ pub struct Disk {
     pub capacity: Option<Text<Positive<Size>>>,
     /// Encryption of entries.
     pub encrypt: Option<Encrypt>,
-}
-
-/// A Redis level.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Redis {
-    /// Name in metrics.
-    pub name: Option<Text<NameText>>,
-    /// Where the server is.
-    pub url: Option<Text<Plain>>,
-    /// How the servers are organised.
-    pub mode: Option<RedisMode>,
-    /// What every key begins with.
-    pub prefix: Option<Text<Plain>>,
-    /// Time that a call may take.
-    pub timeout: Option<Text<Positive<Duration>>>,
-    /// User.
-    pub username: Option<Text<Plain>>,
-    /// File with the password.
-    pub password_file: Option<Text<PathBuf>>,
-    /// TLS towards the servers.
-    pub tls: Option<ClientTls>,
-    /// Longest life of an entry.
-    pub max_ttl: Option<Text<Positive<Duration>>>,
-    /// Encryption of entries.
-    pub encrypt: Option<Encrypt>,
-}
-
-/// How Redis servers are organised.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum RedisMode {
-    /// One server.
-    Single,
-    /// Sentinels name the master.
-    Sentinel,
-    /// A cluster.
-    Cluster,
 }
 
 /// Encryption of what a level keeps, by AES-256-GCM.

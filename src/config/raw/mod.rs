@@ -6,6 +6,7 @@
 
 mod cache;
 mod later;
+mod redis;
 mod route;
 mod route_cache;
 mod telemetry;
@@ -28,6 +29,7 @@ use super::values::{HostText, NameText};
 
 pub use cache::*;
 pub use later::*;
+pub use redis::*;
 pub use route::*;
 pub use route_cache::*;
 pub use telemetry::*;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
-use super::Cx;
+use super::{Cx, redis};
 use crate::config::keyring::Keyring;
-use crate::config::model::{Cache, Compress, Compression, EvictionPolicy, MemoryLevel};
+use crate::config::model::{Cache, Compress, Compression, EvictionPolicy, LowerLevel, MemoryLevel};
 use crate::config::raw;
 use crate::config::tree::At;
 use crate::config::units::{Capacity, format_size};
@@ -39,7 +39,18 @@ pub(super) fn resolve(cx: &mut Cx<'_>, at: &At<'_>, raw: Option<raw::Cache>) -> 
                 cx.problem(&level_at, "a second memory level is not available yet");
             }
             raw::Level::Memory(level) => cache.memory = Some(memory(cx, &level_at.key("memory"), level)),
-            raw::Level::Disk(_) | raw::Level::Redis(_) => cx.later(&level_at),
+            raw::Level::Redis(mut level) => {
+                let at = level_at.key("redis");
+                let encrypt = level.encrypt.take();
+                let keyring = encrypt.and_then(|encrypt| keyring(cx, &at.key("encrypt"), encrypt));
+                if let Some(level) = redis::resolve(cx, &at, *level) {
+                    cache
+                        .keyrings
+                        .extend(keyring.map(|ring| (level.name.clone(), ring)));
+                    cache.lower.push(LowerLevel::Redis(Box::new(level)));
+                }
+            }
+            raw::Level::Disk(_) => cx.later(&level_at),
         }
     }
     cache
@@ -57,8 +68,7 @@ fn compress(raw: raw::Compress) -> Compress {
 }
 
 /// The keys of a level that encrypts.
-#[expect(dead_code, reason = "no level below memory can be configured yet")]
-pub(super) fn keyring(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::Encrypt) -> Option<Keyring> {
+fn keyring(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::Encrypt) -> Option<Keyring> {
     let file = cx.required(at, "keyring_file", raw.keyring_file)?;
     let content = Zeroizing::new(cx.read(&at.key("keyring_file"), &file)?);
     let ring = Keyring::parse(&cx.absolute(&file), &content);

@@ -121,7 +121,8 @@ fn endpoint(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::Endpoint) -> Option<Endpoint
     })
 }
 
-fn client_tls(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::ClientTls) -> ClientTls {
+/// TLS towards servers.
+pub(super) fn client_tls(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::ClientTls) -> ClientTls {
     let mut file =
         |key: &str, path: Option<Text<PathBuf>>| path.map(|path| cx.readable(&at.key(key), &path.0));
     let ca_file = file("ca_file", raw.ca_file);

@@ -19,10 +19,10 @@ fn what_a_later_version_brings_is_refused_where_it_stands() {
 #[test]
 fn the_shape_of_what_comes_later_is_checked_too() {
     refused(
-        &with_route("cache: {levels: [{redis: {mode: lots}}]}"),
+        &upstream("ENDPOINT, hedge: {max: lots}"),
         &[
-            "5:19 cache.levels[0].redis: not available yet",
-            "5:33 cache.levels[0].redis.mode: unknown value `lots` | one of `single`, `sentinel`, `cluster`",
+            "2:38 upstreams.hub.hedge: not available yet",
+            "2:51 upstreams.hub.hedge.max: `lots` is not a share | like `20%` or `0.2`",
         ],
     );
 }
@@ -74,10 +74,6 @@ const LATER_AT_THE_TOP: &[(&str, &str)] = &[
     (
         "cache: {levels: [{disk: {name: l2, path: /x, capacity: 4GiB}}]}",
         "5:19 cache.levels[0].disk",
-    ),
-    (
-        "cache: {levels: [{redis: {url: 'redis://x', mode: single}}]}",
-        "5:19 cache.levels[0].redis",
     ),
     ("cache: {purge: {replicas_via: fleet}}", "5:9 cache.purge"),
     (

@@ -5,6 +5,7 @@ mod defaults;
 mod good;
 mod hostile;
 mod later;
+mod redis;
 mod several;
 mod yaml;
 

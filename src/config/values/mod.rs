@@ -4,12 +4,14 @@ mod address;
 mod http;
 mod name;
 mod path;
+mod redis;
 mod stream;
 
 pub use address::*;
 pub use http::*;
 pub use name::*;
 pub use path::*;
+pub use redis::*;
 
 #[cfg(test)]
 mod tests {
