@@ -24,14 +24,14 @@ use super::problem::{Problem, Problems};
 use super::scalar::{Refusal, Scalar, Text};
 use super::secret::Secret;
 use super::source::{self, Source};
-use super::tree::{At, Node, NodeId, Value, Written};
+use super::tree::{At, Node, NodeId};
 use super::values::NameText;
 
 /// Most keys of one ring.
 const MAX_KEYS: usize = 64;
 
-/// A shorter text is no secret of 32 bytes, nor a part of one that matters, and may be shown.
-const SHOWN: usize = 12;
+/// A word that is shorter is no part of a secret that matters, and may be shown.
+const SHOWN: usize = 16;
 
 /// A key: never shown, and wiped when it is dropped.
 pub type KeySecret = Secret<Zeroizing<[u8; 32]>>;
@@ -120,7 +120,6 @@ impl Keyring {
                 hint: None,
             });
         }
-        conceal(&mut root);
         let mut faults = Vec::new();
         let raw = decode::decode::<File>(&mut root, &mut faults);
         for fault in faults {
@@ -210,19 +209,21 @@ fn resolve(file: &Path, raw: File, root: &Node, found: &mut Vec<Found>) -> Optio
     })
 }
 
-/// Marks every text that may be a secret, or a part of one, so that no message shows it.
-fn conceal(node: &mut Node) {
-    match &mut node.value {
-        Value::Text(value) if value.text.len() >= SHOWN => {
-            value.written = Some(Written {
-                text: "[hidden]".to_owned(),
-                values: vec![value.text.clone()],
-            });
-        }
-        Value::List(nodes) => nodes.iter_mut().for_each(conceal),
-        Value::Map(entries) => entries.iter_mut().for_each(|entry| conceal(&mut entry.node)),
-        _ => {}
+/// Hides whatever is as long as a part of a secret that matters.
+fn conceal(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let word = rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || "+/=_-".contains(c)))
+            .unwrap_or(rest.len());
+        shown.push_str(if word < SHOWN { &rest[..word] } else { "[hidden]" });
+        rest = &rest[word..];
+        let between = rest.chars().next().map_or(0, char::len_utf8);
+        shown.push_str(&rest[..between]);
+        rest = &rest[between..];
     }
+    shown
 }
 
 /// Locates what was found and puts it into the order of the file. No lines are shown: secrets are in them.
@@ -231,8 +232,10 @@ fn problems(name: &str, text: &str, mut found: Vec<Found>) -> Problems {
     found.truncate(MAX_FAULTS);
     let located = found.into_iter().map(|found| {
         let position = source::locate(text, found.at);
-        let mut problem = Problem::of_file(name, found.message).hint(found.hint);
-        (problem.line, problem.column, problem.path) = (position.line, position.column, found.path);
+        let hint = found.hint.as_deref().map(conceal);
+        let mut problem = Problem::of_file(name, conceal(&found.message)).hint(hint);
+        (problem.line, problem.column) = (position.line, position.column);
+        problem.path = conceal(&found.path);
         problem
     });
     Problems(located.collect())

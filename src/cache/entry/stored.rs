@@ -2,7 +2,7 @@
 //!
 //! The bytes of variable length are written as they lie in memory, so that reading an entry is one copy of exactly its
 //! size. Whoever changes their layout, or what is written here, changes the
-//! [version](super::super::codec::VERSION) of the format as well; `codec/golden` tells.
+//! [version](super::super::codec::VERSION) of the format as well.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64};

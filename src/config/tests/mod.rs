@@ -4,6 +4,7 @@ mod bad;
 mod defaults;
 mod good;
 mod hostile;
+mod keyring;
 mod later;
 mod redis;
 mod several;
