@@ -1,4 +1,4 @@
-//! What a cache hit costs, step by step: route, key, lookup, policy.
+//! What a cache hit costs, step by step: route, key, lookup, policy; and what a level below memory adds to it.
 //!
 //! `cargo bench --bench hot_path` runs all of it, `cargo bench --bench hot_path -- lookup` one group. The figures are
 //! for comparing one change with another on one machine; nothing here passes or fails by time.
@@ -7,6 +7,9 @@
     clippy::expect_used,
     reason = "a benchmark that cannot be set up has nothing to measure"
 )]
+
+#[path = "hot_path/sealing.rs"]
+mod sealing;
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -49,6 +52,7 @@ fn main() {
     lookup(&mut criterion);
     decisions(&mut criterion);
     hit(&mut criterion);
+    sealing::sealing(&mut criterion);
     criterion.final_summary();
 }
 

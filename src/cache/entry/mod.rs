@@ -4,6 +4,7 @@
 //! the response was read into are larger than the response and would stay alive with any slice of them.
 
 mod block;
+mod new;
 mod notes;
 #[cfg(test)]
 pub(super) mod sample;
@@ -24,6 +25,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 pub use self::block::Tags;
 pub(super) use self::block::heap_bytes;
 use self::block::{Frames, HeaderLines, framed_len, put_frame};
+pub use self::new::NewEntry;
 pub use self::notes::Notes;
 use super::life::Life;
 use super::purge::Purged;
@@ -40,42 +42,6 @@ const SHARED_BYTES: usize = 32;
 
 /// The two counters in front of every value in an `Arc`.
 pub(super) const ARC_COUNTERS: usize = 2 * size_of::<usize>();
-
-/// What an entry is made of.
-pub struct NewEntry<'a> {
-    /// The whole cache key, compared on every lookup.
-    pub full_key: &'a [u8],
-    /// `route:METHOD host/path?query`; what globs and URLs of purges are compared with.
-    pub label: &'a str,
-    /// The route that filled it.
-    pub route: Arc<str>,
-    /// The tenant it belongs to.
-    pub tenant: Option<[u8; 32]>,
-    /// Tags for purges.
-    pub tags: &'a [&'a str],
-    /// The request headers that `Vary` nominated.
-    pub nominated: Nominated,
-    /// Status of the response.
-    pub status: StatusCode,
-    /// Headers to be stored.
-    pub headers: &'a HeaderMap,
-    /// What is known of the body beside it.
-    pub notes: Notes<'a>,
-    /// The body in pieces.
-    pub body: &'a [Bytes],
-    /// How long it may be used.
-    pub life: Life,
-    /// Position of the purge log when the fill began: before the request was sent to the origin.
-    pub position: u64,
-    /// May be given to everyone although the request had credentials.
-    pub public: bool,
-    /// Must not be kept below the memory level unless it is encrypted there.
-    pub sensitive: bool,
-    /// When it was made.
-    pub stored_at: Timestamp,
-    /// How long the fetch took, from the request to the end of the response.
-    pub fetch_time: Duration,
-}
 
 /// A stored response. Immutable but for its hit counter and what is known of purges.
 pub struct Entry {
