@@ -11,8 +11,11 @@ use crate::config::Compression;
 /// The fastest of zstd's levels that are meant for general use; answers are compressed once, but in a hurry.
 const LEVEL: i32 = 1;
 
-/// Contexts of each kind that are kept for the next value; one takes up to a megabyte.
-const KEPT: usize = 4;
+/// Contexts for compression that are kept for the next value; one takes up to a megabyte and a half.
+const COMPRESSORS: usize = 2;
+
+/// The same for decompression, where one takes a tenth of that.
+const DECOMPRESSORS: usize = 8;
 
 /// Compresses and decompresses. zstd's contexts are large, so they are used again.
 #[derive(Default)]
@@ -34,7 +37,7 @@ impl Compressor {
                     None => bulk::Compressor::new(LEVEL).ok()?,
                 };
                 let compressed = compressor.compress(payload).ok()?;
-                keep(&self.compressors, compressor);
+                keep(&self.compressors, compressor, COMPRESSORS);
                 compressed
             }
             Compression::Lz4 => lz4_flex::block::compress(payload),
@@ -64,7 +67,7 @@ impl Compressor {
                 // Never grows, whatever the frames say.
                 let mut payload = Vec::with_capacity(length);
                 let written = decompressor.decompress_to_buffer(body, &mut payload);
-                keep(&self.decompressors, decompressor);
+                keep(&self.decompressors, decompressor, DECOMPRESSORS);
                 written.map_err(|_| Refused::Compression)?;
                 Cow::Owned(payload)
             }
@@ -82,9 +85,9 @@ impl Compressor {
     }
 }
 
-fn keep<T>(kept: &Mutex<Vec<T>>, context: T) {
+fn keep<T>(kept: &Mutex<Vec<T>>, context: T, most: usize) {
     let mut kept = kept.lock();
-    if kept.len() < KEPT {
+    if kept.len() < most {
         kept.push(context);
     }
 }

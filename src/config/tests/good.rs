@@ -48,6 +48,7 @@ upstreams:
 cache:
   levels:
     - memory: {name: near, capacity: 25%, policy: w_tinylfu, max_object: 4MiB}
+  compress: {algorithm: lz4, min_size: 4KiB}
 routes:
   - name: chat
     match: {hosts: ["*.Hub.local", hub], path: /v1/chat/completions, methods: [POST], headers: {X-Tier: free}}
@@ -74,7 +75,7 @@ routes:
       min_uses: 3
       max_object: 1MiB
       refresh_ahead: {beta: 1.5}
-      sensitive: false
+      sensitive: true
     stream: {replay: recorded, terminal: "event: done"}
     usage: openai
     headers: {request: {set: {x-a: "$$${PORT}"}, remove: [x-b]}, response: {set: {x-c: d}, remove: [x-powered-by]}}
@@ -132,6 +133,11 @@ fn everything_that_is_written_arrives() {
         (memory.capacity, memory.policy),
         (1 << 30, EvictionPolicy::WTinyLfu)
     );
+    let compress = Compress {
+        algorithm: Compression::Lz4,
+        min_size: 4 << 10,
+    };
+    assert_eq!(config.cache.compress, compress);
     let chat = &config.routes[0];
     let hosts = [
         HostPattern::Suffix(".hub.local".into()),
@@ -174,6 +180,7 @@ fn rules_of_routes(routes: &[Arc<Route>]) {
     assert!(!rules.nondeterministic);
     assert_eq!(rules.tag_pointers, ["/model"]);
     assert_eq!((rules.refresh_ahead, rules.min_uses), (Some(1.5), 3));
+    assert!(rules.sensitive && !routes[1].cache.as_ref().unwrap().sensitive);
     assert!(!rules.vary.query.verbatim && rules.client_control && !rules.collapse);
     assert!(routes[1].cache.as_ref().unwrap().vary.query.verbatim);
     let read_only = routes[2].cache.as_ref().unwrap();
@@ -201,6 +208,14 @@ fn what_is_shown_reads_back_as_the_same() {
             assert_eq!(a.fingerprint, b.fingerprint, "{}", a.name);
         }
     }
+}
+
+#[test]
+fn compression_is_by_zstd_unless_it_is_off() {
+    let algorithm = |cache: &str| config(&with_route(cache)).cache.compress.algorithm;
+    assert_eq!(algorithm(""), Compression::Zstd);
+    assert_eq!(algorithm("cache: {compress: {min_size: 0}}"), Compression::Zstd);
+    assert_eq!(algorithm("cache: {compress: {algorithm: off}}"), Compression::Off);
 }
 
 #[test]
@@ -239,6 +254,7 @@ fn the_fingerprint_follows_what_decides_a_stored_response() {
     }
     for other in [
         "upstream: hub\ncache: {ttl: 5s}",
+        "upstream: hub\ncache: {sensitive: true}",
         "upstream: hub\ncache: {vary: {headers: [accept]}}",
         "upstream: hub\ncache: {}\nmatch: {path: /x}",
         "upstream: hub\ncache: {}\nstream: {terminal: 'data: END'}",
