@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use super::{environment, with_route};
 use crate::config::keyring::Keyring;
+use crate::config::{effective, restart_required};
 
 const HEX: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 /// The same in base64, and two others.
@@ -112,4 +114,40 @@ fn no_problem_shows_a_secret() {
             assert!(!shown.contains(&secret[..16]), "{text}\n{shown}");
         }
     }
+}
+
+#[test]
+fn a_keyring_is_a_file_of_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ring.yaml");
+    let text = with_route(
+        "cache: {levels: [memory: {}, redis: {name: fleet, url: 'redis://x', encrypt: {keyring_file: ring.yaml}}]}",
+    );
+    let load = || crate::config::parse("test.yaml", &text, dir.path(), &environment());
+    std::fs::write(&path, ring(&format!("  - {{id: a, secret: {BASE64}}}\n"))).unwrap();
+    let first = load().unwrap();
+    assert!(first.files.contains(&path));
+    assert_eq!(first.config.cache.keyrings["fleet"].keys.len(), 1);
+    let shown = effective(&first.config).to_string();
+    assert!(
+        shown.contains("ring.yaml") && !shown.contains(BASE64) && !shown.contains(HEX),
+        "{shown}"
+    );
+
+    let two = format!("  - {{id: a, secret: {BASE64}}}\n  - {{id: b, secret: \"{SECOND}\"}}\n");
+    std::fs::write(&path, ring(&two)).unwrap();
+    let second = load().unwrap();
+    assert_ne!(second.digest, first.digest, "a reload notices");
+    assert_eq!(second.config.cache.keyrings["fleet"].keys.len(), 2);
+    assert_eq!(restart_required(&first.config, &second.config), [""; 0]);
+
+    std::fs::write(&path, ring("  - {id: a}\n")).unwrap();
+    let problems = load().unwrap_err();
+    let shown = problems.to_string();
+    let place = format!(" --> {}:3:5 (keys[0].secret)", path.display());
+    assert!(shown.contains(&place) && !shown.contains(THIRD), "{shown}");
+    std::fs::remove_file(&path).unwrap();
+    let problem = &load().unwrap_err().0[0];
+    let at = (problem.file.as_str(), problem.path.as_str());
+    assert_eq!(at, ("test.yaml", "cache.levels[1].redis.encrypt.keyring_file"));
 }

@@ -84,6 +84,11 @@ impl RedisServer {
         self.port
     }
 
+    /// Where its files are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// A connection as the user `default`.
     pub(crate) async fn connection(&self) -> MultiplexedConnection {
         assert!(!self.tls, "the helper speaks no TLS");
