@@ -242,7 +242,7 @@ fn filled(policy: EvictionPolicy, keys: &[Key]) -> Memory {
             stored_at: NOW,
             fetch_time: Duration::ZERO,
         });
-        assert!(memory.put(key.primary(), entry), "the level has room");
+        assert!(memory.put(key.primary(), entry).is_some(), "the level has room");
     }
     memory
 }

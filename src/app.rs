@@ -1,5 +1,8 @@
 //! Builds every part from one configuration, runs them, and drains. The only file that knows everyone.
 
+mod below;
+mod gauges;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +13,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use self::below::Below;
 use crate::admin::{self, auth::LockOut};
 use crate::cache::engine::Cache;
 use crate::cache::purge::PurgeLog;
@@ -24,11 +28,12 @@ use crate::proxy::tls::ReloadingTls;
 use crate::tasks::Tasks;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::BuildInfo;
-use crate::telemetry::samples::{EndpointCount, LevelSample};
 use crate::telemetry::{Event, Telemetry};
 
 /// Longest wait for the first health checks before the process counts as started.
 const FIRST_CHECKS: Duration = Duration::from_secs(1);
+/// Longest wait for the levels below memory: what they kept is of use to the first requests already.
+const FIRST_LEVELS: Duration = Duration::from_secs(2);
 /// Longest life of a cache entry, and so of a record in the purge log.
 const PURGE_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Time for spans and log lines to leave at the end.
@@ -99,6 +104,7 @@ fn raise_descriptor_limit() {
 pub struct Running {
     state: Arc<State>,
     controller: Arc<Controller>,
+    below: Below,
     fleet: Fleet,
     tasks: Tasks,
     drain_delay: Duration,
@@ -133,19 +139,21 @@ impl Running {
         let bound = fleet::bind(&config.listeners, config.workers)?;
         let admin_listener = bind_admin(config.admin.bind)?;
         let telemetry = telemetry(config, &clock, &tasks)?;
-        let (purges, warning) =
-            PurgeLog::open(config.admin.state_dir.as_deref(), clock.clone(), PURGE_RETENTION);
+        let (purges, warning) = PurgeLog::open(below::state_dir(config), clock.clone(), PURGE_RETENTION);
         if let Some(warning) = warning {
             tracing::warn!(warning, "purge log");
         }
-        let cache = Cache::new(&config.cache, purges, clock.clone());
+        let below = Below::start(config, &telemetry, &clock, &tasks)?;
+        let cache = Cache::new(&config.cache, purges, clock.clone())
+            .over(below.tiers(), below::invalidations(config, &clock));
         let snapshot = reload::build(config.clone(), None, &telemetry, &clock)
             .map_err(|problems| StartError::Configuration(problems.to_string()))?;
         let state = Arc::new(State::new(snapshot, cache, Arc::clone(&telemetry), clock));
-        watch_gauges(&state);
+        gauges::watch(&state);
         let participants = bound
             .iter()
             .map(|listener| participant(&listener.shared))
+            .chain([below.participant()])
             .collect();
         let controller = Controller::new(
             Arc::clone(&state),
@@ -184,6 +192,7 @@ impl Running {
         Ok(Self {
             state,
             controller,
+            below,
             fleet,
             tasks,
             drain_delay,
@@ -222,7 +231,8 @@ impl Running {
         if !finished {
             tracing::warn!("requests were still under way at the end of the drain");
         }
-        self.state.telemetry.shutdown(FLUSH).await;
+        tokio::join!(self.state.telemetry.shutdown(FLUSH), self.below.drain(FLUSH));
+        self.state.cache.invalidations.close();
         self.tasks.cancel();
         self.tasks.drained(FLUSH).await;
         tracing::info!("stopped");
@@ -320,61 +330,8 @@ fn telemetry(
     Ok(telemetry)
 }
 
-/// Gauges are read from their owners when they are scraped.
-fn watch_gauges(state: &Arc<State>) {
-    let telemetry = &state.telemetry;
-    let snapshot = state.snapshot.load();
-    if let Some(level) = &snapshot.config.cache.memory {
-        let owner = Arc::downgrade(state);
-        telemetry.watch_level(&level.name, move || {
-            let Some(state) = owner.upgrade() else {
-                return LevelSample::default();
-            };
-            state
-                .cache
-                .memory
-                .as_ref()
-                .map_or_else(LevelSample::default, |memory| LevelSample {
-                    entries: memory.len(),
-                    bytes: memory.bytes(),
-                    evictions: memory.evictions(),
-                })
-        });
-    }
-    let owner = Arc::downgrade(state);
-    telemetry.watch_purge_log(move || owner.upgrade().map_or(0, |state| state.cache.purges.position()));
-    let owner = Arc::downgrade(state);
-    telemetry.watch_upstreams(move || {
-        let Some(state) = owner.upgrade() else {
-            return Vec::new();
-        };
-        let snapshot = state.snapshot.load();
-        snapshot
-            .clusters
-            .iter()
-            .flat_map(|(name, cluster)| endpoint_counts(name, cluster))
-            .collect()
-    });
-}
-
-fn endpoint_counts(name: &Name, cluster: &crate::upstream::Cluster) -> Vec<EndpointCount> {
-    let status = cluster.status();
-    let count = |state: &'static str, wanted: &dyn Fn(bool, bool) -> bool| EndpointCount {
-        upstream: Arc::clone(name),
-        state,
-        endpoints: status
-            .iter()
-            .filter(|endpoint| wanted(endpoint.enabled, endpoint.healthy))
-            .count() as u64,
-    };
-    vec![
-        count("healthy", &|enabled, healthy| enabled && healthy),
-        count("unhealthy", &|enabled, healthy| enabled && !healthy),
-        count("draining", &|enabled, _| !enabled),
-    ]
-}
-
-/// Start-up is complete when each upstream had its first check, or after a second.
+/// Start-up is complete when each upstream had its first check, or after a second, and each level below memory was
+/// opened, or after two.
 async fn declare_started(state: Arc<State>) {
     let snapshot = state.snapshot.load_full();
     let checks = async {
@@ -382,8 +339,13 @@ async fn declare_started(state: Arc<State>) {
             cluster.first_checked().await;
         }
     };
-    if tokio::time::timeout(FIRST_CHECKS, checks).await.is_err() {
+    let levels = tokio::time::timeout(FIRST_LEVELS, state.cache.tiers.opened());
+    let (checked, opened) = tokio::join!(tokio::time::timeout(FIRST_CHECKS, checks), levels);
+    if checked.is_err() {
         tracing::warn!("not every upstream had its first check within a second; starting all the same");
+    }
+    if opened.is_err() {
+        tracing::warn!("not every cache level was opened within two seconds; starting all the same");
     }
     state.set_started();
     tracing::info!("ready");

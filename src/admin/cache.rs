@@ -1,6 +1,5 @@
-//! What the cache holds, and purges.
+//! Purges.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -20,81 +19,6 @@ use crate::telemetry::Event;
 const MAX_SELECTOR: usize = 8 * 1024;
 /// Most selectors of one purge.
 const MAX_SELECTORS: usize = 1_000;
-
-/// Statistics of the cache.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Stats {
-    /// Levels in the order in which they are asked.
-    levels: Vec<LevelStats>,
-    /// Entries and bytes by route.
-    routes: BTreeMap<String, RouteStats>,
-    /// Position of the last purge.
-    purge_position: u64,
-}
-
-/// One level.
-#[derive(Serialize, ToSchema)]
-struct LevelStats {
-    /// Its name.
-    name: String,
-    /// `memory`.
-    kind: &'static str,
-    /// Keys.
-    entries: u64,
-    /// Bytes, keys and overhead included.
-    bytes: u64,
-    /// Bound of `bytes`.
-    capacity: u64,
-    /// Entries that made room for others.
-    evictions: u64,
-}
-
-/// One route.
-#[derive(Default, Serialize, ToSchema)]
-struct RouteStats {
-    /// Entries, variants counted singly.
-    entries: u64,
-    /// Bytes.
-    bytes: u64,
-    /// Times an entry now stored has answered.
-    hits: u64,
-}
-
-/// Shows what is stored, by level and route.
-#[utoipa::path(get, path = "/api/v1/performance/cache/stats", tag = "cache", responses((status = 200, body = Stats)))]
-pub(super) async fn stats(State(context): State<Arc<Context>>) -> Result<Json<Stats>, Problem> {
-    let count = move || {
-        let cache = &context.state.cache;
-        let snapshot = context.state.snapshot.load_full();
-        let mut routes: BTreeMap<String, RouteStats> = BTreeMap::new();
-        let mut levels = Vec::new();
-        if let (Some(memory), Some(level)) = (&cache.memory, &snapshot.config.cache.memory) {
-            memory.for_each(|_, entry| {
-                let route = routes.entry(entry.route().to_string()).or_default();
-                route.entries += 1;
-                route.bytes += entry.weight();
-                route.hits += entry.hits();
-            });
-            levels.push(LevelStats {
-                name: level.name.to_string(),
-                kind: "memory",
-                entries: memory.len(),
-                bytes: memory.bytes(),
-                capacity: level.capacity,
-                evictions: memory.evictions(),
-            });
-        }
-        Stats {
-            levels,
-            routes,
-            purge_position: cache.purges.position(),
-        }
-    };
-    tokio::task::spawn_blocking(count)
-        .await
-        .map(Json)
-        .map_err(|error| Problem::internal(error.to_string()))
-}
 
 /// What to purge; the parts given are purged each for itself.
 #[derive(Default, Deserialize, ToSchema)]

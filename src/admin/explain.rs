@@ -22,7 +22,7 @@ use crate::cache::key::KeyParts;
 use crate::cache::query;
 use crate::cache::request::{self, AfterMiss, Keyed};
 use crate::cache::status::{CacheStatus, ForwardReason, Forwarded, Outcome};
-use crate::cache::verdict::BypassReason;
+use crate::cache::verdict::{BypassReason, MissReason};
 use crate::clock::Timestamp;
 use crate::config::RouteCache;
 use crate::control::state::{ActiveRoute, Snapshot};
@@ -43,6 +43,8 @@ pub(super) struct Explanation {
     verdict: &'static str,
     /// Why, by the names of metrics and `Cache-Status`, the deciding one last.
     reasons: Vec<&'static str>,
+    /// The level that has what decides; none where nothing stored does.
+    level: Option<String>,
     /// The beginning of our member of `Cache-Status`; what the origin answers would follow.
     cache_status: Option<String>,
     /// Its key; none where it needs none or has none.
@@ -78,7 +80,7 @@ pub(super) async fn explain(
         masking: context.state.telemetry.masking(),
         now: context.state.clock.now(),
     };
-    Ok(Json(subject.explain(&mut request)))
+    Ok(Json(subject.explain(&mut request).await))
 }
 
 /// What is the same for every step.
@@ -97,6 +99,7 @@ struct Verdict {
     /// Why the answer would not be stored; none if it would.
     unstored: Option<&'static str>,
     selected: Option<Arc<Entry>>,
+    level: Option<String>,
 }
 
 impl Verdict {
@@ -113,6 +116,7 @@ impl Verdict {
             status: Some(status),
             unstored: None,
             selected: None,
+            level: None,
         }
     }
 
@@ -130,12 +134,13 @@ impl Verdict {
             reasons,
             status: None,
             selected: None,
+            level: None,
         }
     }
 }
 
 impl Subject<'_> {
-    fn explain(&self, request: &mut Request) -> Explanation {
+    async fn explain(&self, request: &mut Request) -> Explanation {
         let path = request.uri.path();
         let target = query::join(request.authority(), path, request.uri.query());
         let mut explanation = Explanation {
@@ -145,6 +150,7 @@ impl Subject<'_> {
             upstream: None,
             verdict: "refused",
             reasons: vec!["no-route"],
+            level: None,
             cache_status: None,
             key: None,
             stored: Vec::new(),
@@ -161,13 +167,14 @@ impl Subject<'_> {
         let verdict = match self.key(request, route) {
             Err(reason) => Verdict::bypass(reason),
             Ok((rules, keyed, body)) => {
-                let verdict = self.judge(request, rules, &keyed);
+                let verdict = self.judge(request, rules, &keyed).await;
                 explanation.key = ExplainedKey::of(request, rules, &keyed, body, &self.masking);
-                explanation.stored = self.stored(&keyed, verdict.selected.as_ref());
+                explanation.stored = self.stored(&keyed, &verdict);
                 verdict
             }
         };
         explanation.verdict = verdict.name;
+        explanation.level = verdict.level;
         explanation.reasons = verdict.reasons;
         explanation.cache_status = verdict
             .status
@@ -223,12 +230,13 @@ impl Subject<'_> {
     }
 
     /// The lookup and what follows a miss.
-    fn judge(&self, request: &Request, rules: &RouteCache, keyed: &Keyed) -> Verdict {
+    async fn judge(&self, request: &Request, rules: &RouteCache, keyed: &Keyed) -> Verdict {
         let cache = &self.context.state.cache;
         let asked = engine::Request {
             key: &keyed.key,
             headers: &request.headers,
         };
+        let (lookup, level) = self.look(request, rules, &asked).await;
         let hit = |name, reason, unstored, entry: Arc<Entry>| Verdict {
             name,
             reasons: vec![reason],
@@ -237,8 +245,9 @@ impl Subject<'_> {
             }),
             unstored,
             selected: Some(entry),
+            level: level.clone(),
         };
-        let (reason, stale) = match cache.would_answer_from(rules, &asked, self.now) {
+        let (reason, stale) = match lookup {
             Lookup::Fresh(entry) => return hit("hit", "fresh", Some("fresh"), entry),
             Lookup::Refresh(entry) => {
                 let unstored = match request::after_miss(cache, rules, &request.method, &asked, true) {
@@ -264,13 +273,51 @@ impl Subject<'_> {
             AfterMiss::Refuse => Verdict::refused(vec![reason.as_str(), "only-if-cached"]),
         };
         Verdict {
+            level: level.filter(|_| stale.is_some()),
             selected: stale,
             ..verdict
         }
     }
 
-    /// Every variant under the key: the request's own, then those that are for everyone.
-    fn stored(&self, keyed: &Keyed, selected: Option<&Arc<Entry>>) -> Vec<Variant> {
+    /// Looks in memory, and where that cannot answer in the levels below; with the name of the level that has what is
+    /// found.
+    async fn look(
+        &self,
+        request: &Request,
+        rules: &RouteCache,
+        asked: &engine::Request<'_>,
+    ) -> (Lookup, Option<String>) {
+        let cache = &self.context.state.cache;
+        let memory = self.snapshot.config.cache.memory.as_ref();
+        let memory = memory.map(|level| level.name.to_string());
+        let lookup = cache.would_answer_from(rules, asked, self.now);
+        let Lookup::Miss { stale, .. } = &lookup else {
+            return (lookup, memory);
+        };
+        let next = request::after_miss(cache, rules, &request.method, asked, stale.is_some());
+        if matches!(next, AfterMiss::Bypass(_)) {
+            return (lookup, memory);
+        }
+        match cache.peek_below(rules, asked).await {
+            Some(below)
+                if !matches!(
+                    below.lookup,
+                    Lookup::Miss {
+                        reason: MissReason::Uri,
+                        ..
+                    }
+                ) =>
+            {
+                let level = cache.tiers.name_of(below.level).map(str::to_owned);
+                (below.lookup, level)
+            }
+            _ => (lookup, memory),
+        }
+    }
+
+    /// Every variant under the key: the request's own, then those that are for everyone; of the levels below memory
+    /// the one that decides.
+    fn stored(&self, keyed: &Keyed, verdict: &Verdict) -> Vec<Variant> {
         let cache = &self.context.state.cache;
         let (Some(memory), Some(level)) = (&cache.memory, &self.snapshot.config.cache.memory) else {
             return Vec::new();
@@ -281,7 +328,10 @@ impl Subject<'_> {
             let mine = variants
                 .filter(|entry| entry.full_key() == keyed.key.full(public) && (!public || entry.public()));
             mine.map(|entry| Variant {
-                selected: selected.is_some_and(|selected| Arc::ptr_eq(selected, entry)),
+                selected: verdict
+                    .selected
+                    .as_ref()
+                    .is_some_and(|selected| Arc::ptr_eq(selected, entry)),
                 stored: Stored::of(cache, &level.name, digest, entry, &self.masking, self.now),
             })
             .collect::<Vec<_>>()
@@ -294,6 +344,15 @@ impl Subject<'_> {
                 .into_iter()
                 .flat_map(|digest| under(digest, true)),
         );
+        if let (Some(entry), Some(level)) = (&verdict.selected, &verdict.level)
+            && !found.iter().any(|variant| variant.selected)
+        {
+            let digest = cache.home(&keyed.key, entry);
+            found.push(Variant {
+                selected: true,
+                stored: Stored::of(cache, level, digest, entry, &self.masking, self.now),
+            });
+        }
         found
     }
 }

@@ -11,6 +11,7 @@ mod explain;
 mod explanation;
 mod probes;
 pub mod problem;
+mod stats;
 mod upstreams;
 
 use std::net::SocketAddr;
@@ -83,7 +84,7 @@ fn documented() -> OpenApiRouter<Arc<Context>> {
         .routes(routes!(config::reload))
         .routes(routes!(config::log_level))
         .routes(routes!(config::drain))
-        .routes(routes!(cache::stats))
+        .routes(routes!(stats::stats))
         .routes(routes!(entries::list))
         .routes(routes!(explain::explain))
         .routes(routes!(cache::purge))

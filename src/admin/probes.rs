@@ -111,6 +111,14 @@ fn checks(context: &Context) -> Vec<Check> {
         "ok"
     };
     checks.push(check("configuration", status, last.result));
+    // The others do its work: the process is ready all the same.
+    for level in state.cache.tiers.status() {
+        checks.push(Check {
+            name: format!("level {}", level.name),
+            status: if level.up { "ok" } else { "degraded" },
+            detail: level.trouble,
+        });
+    }
     for (name, cluster) in &state.snapshot.load().clusters {
         let endpoints = cluster.status();
         let healthy = endpoints.iter().filter(|endpoint| endpoint.healthy).count();

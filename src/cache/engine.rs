@@ -23,6 +23,7 @@ use super::reuse::{self, Use};
 use super::sketch::UseSketch;
 use super::slot::{Selected, Slot};
 use super::tags::tags_of;
+use super::tiers::Tiers;
 use super::vary::Nominated;
 use super::verdict::MissReason;
 use crate::clock::{Clock, Timestamp};
@@ -38,6 +39,8 @@ const HIT_FOR_MISS_KEYS: u64 = 65_536;
 pub struct Cache {
     /// The first level; none when the configuration has no level.
     pub memory: Option<Memory>,
+    /// The levels below it.
+    pub tiers: Arc<Tiers>,
     /// What was purged, in order.
     pub purges: PurgeLog,
     /// Fills under way.
@@ -108,10 +111,11 @@ pub struct Fill<'a> {
 }
 
 impl Cache {
-    /// An empty cache over the configured levels.
+    /// An empty cache over the configured memory level.
     pub fn new(levels: &config::Cache, purges: PurgeLog, clock: Clock) -> Self {
         Self {
             memory: levels.memory.as_ref().map(Memory::new),
+            tiers: Arc::new(Tiers::none(clock.clone())),
             purges,
             flights: Flights::new(),
             hit_for_miss: NegativeMemory::new(HIT_FOR_MISS_KEYS, HIT_FOR_MISS, clock),
@@ -120,7 +124,16 @@ impl Cache {
         }
     }
 
-    /// Looks for an entry that may answer the request. An entry of the request's own partition is preferred to
+    /// This cache with these levels below memory, and with what is known of invalidations before the process began.
+    pub fn over(self, tiers: Arc<Tiers>, invalidations: Invalidations) -> Self {
+        Self {
+            tiers,
+            invalidations,
+            ..self
+        }
+    }
+
+    /// Looks in memory for an entry that may answer the request. An entry of the request's own partition is preferred to
     /// an explicitly public one.
     pub fn lookup(&self, request: &Request<'_>, control: &RequestControl, now: Timestamp) -> Lookup {
         self.find(Memory::get, request, control, now)
@@ -131,7 +144,7 @@ impl Cache {
         self.find(Memory::peek, request, control, now)
     }
 
-    fn find(
+    pub(super) fn find(
         &self,
         slot: impl Fn(&Memory, &KeyDigest) -> Option<Arc<Slot>>,
         request: &Request<'_>,
@@ -311,7 +324,9 @@ impl Cache {
             stored_at: fill.began,
             fetch_time: fill.fetch_time,
         });
-        memory.put(digest, Arc::clone(&entry)).then_some(entry)
+        let slot = memory.put(digest, Arc::clone(&entry))?;
+        self.tiers.put(digest, &slot);
+        Some(entry)
     }
 
     /// Replaces `old` by what a 304 made of it. Returns the new entry, kept or not.
@@ -333,21 +348,29 @@ impl Cache {
             times.requested,
             times.received.since(times.requested),
         );
-        if let Some(memory) = &self.memory {
-            memory.put(self.home(key, old), Arc::clone(&entry));
+        let home = self.home(key, old);
+        let kept = self
+            .memory
+            .as_ref()
+            .and_then(|memory| memory.put(home, Arc::clone(&entry)));
+        if let Some(slot) = kept {
+            self.tiers.put(home, &slot);
         }
         entry
     }
 
     /// Takes out one entry that must not be used again.
     pub fn remove(&self, key: &Key, entry: &Arc<Entry>) {
-        if let Some(memory) = &self.memory {
-            memory.remove_entry(self.home(key, entry), entry);
+        let Some(memory) = &self.memory else { return };
+        let home = self.home(key, entry);
+        match memory.remove_entry(home, entry) {
+            Some(rest) => self.tiers.put(home, &rest),
+            None => self.tiers.remove(home),
         }
     }
 
     /// The digest under which `entry`, found by `key`, is kept.
-    fn home<'k>(&self, key: &'k Key, entry: &Entry) -> &'k KeyDigest {
+    pub fn home<'k>(&self, key: &'k Key, entry: &Entry) -> &'k KeyDigest {
         match key.public() {
             Some(shared) if entry.full_key() == key.full(true) => shared,
             _ => key.primary(),

@@ -53,6 +53,7 @@ impl Cache {
                     .is_some_and(|slot| slot.variants().all(|entry| entry.position() < position))
                 {
                     memory.remove(&digest);
+                    self.tiers.remove(&digest);
                 }
             }
         }

@@ -82,14 +82,35 @@ impl Slot {
         })
     }
 
-    /// This slot without the given entry; none when nothing is left.
-    pub fn without(&self, entry: &Arc<Entry>) -> Option<Self> {
-        let mut kept = self
-            .variants()
-            .filter(|variant| !Arc::ptr_eq(variant, entry))
-            .cloned();
+    /// The variants of both, of those with the same nominated values the newer one; bounded as [`Slot::with`] says.
+    pub fn merged(&self, other: &Self, max_weight: u64) -> Self {
+        let mut variants: Vec<&Arc<Entry>> = self.variants().chain(other.variants()).collect();
+        // Stable: of equally old ones those of this slot come first, and are added last.
+        variants.sort_by_key(|variant| variant.stored_at());
+        variants.reverse();
+        let mut kept: Vec<&Arc<Entry>> = Vec::new();
+        for variant in variants {
+            if !kept.iter().any(|newer| newer.nominated() == variant.nominated()) {
+                kept.push(variant);
+            }
+        }
+        let mut oldest_first = kept.into_iter().rev();
+        let first = oldest_first.next().unwrap_or(&self.newest);
+        oldest_first.fold(Self::new(Arc::clone(first)), |slot, variant| {
+            slot.with(Arc::clone(variant), max_weight)
+        })
+    }
+
+    /// The variants for which `keep` holds; none when nothing is left.
+    pub fn filtered(&self, keep: impl Fn(&Entry) -> bool) -> Option<Self> {
+        let mut kept = self.variants().filter(|variant| keep(variant)).cloned();
         let newest = kept.next()?;
         Some(Self::of(newest, kept.collect()))
+    }
+
+    /// This slot without the given entry; none when nothing is left.
+    pub fn without(&self, entry: &Arc<Entry>) -> Option<Self> {
+        self.filtered(|variant| !std::ptr::eq(variant, Arc::as_ptr(entry)))
     }
 
     /// The newest variant with this key for which `matches` holds (RFC 9111, section 4.1).
@@ -137,7 +158,10 @@ const OLDER_OVERHEAD: u64 = 2 * size_of::<usize>() as u64;
 #[cfg(test)]
 mod tests {
     use super::super::entry::sample;
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::Timestamp;
     use http::header::ACCEPT_LANGUAGE;
 
     fn variant(language: &str, body: &[u8]) -> Arc<Entry> {
@@ -199,6 +223,27 @@ mod tests {
         let slot = slot.with(variant("3", b"3"), 15_000);
         assert_eq!(slot.variants().count(), 2);
         assert!(slot.weight() <= 15_000);
+    }
+
+    #[test]
+    fn merging_takes_the_newer_of_each_variant() {
+        let at = |language: &str, body: &[u8], second| {
+            let life = sample::life();
+            let entry = variant(language, body);
+            entry.refreshed(
+                &entry.headers(),
+                life,
+                0,
+                Timestamp::from_secs(second),
+                Duration::ZERO,
+            )
+        };
+        let here = Slot::new(at("de", b"de 1", 1)).with(at("en", b"en 5", 5), u64::MAX);
+        let there = Slot::new(at("de", b"de 3", 3)).with(at("en", b"en 2", 2), u64::MAX);
+        let there = there.with(at("fr", b"fr 4", 4), u64::MAX);
+        let expected = ["en 5", "fr 4", "de 3"];
+        assert_eq!(bodies(&here.merged(&there, u64::MAX)), expected);
+        assert_eq!(bodies(&there.merged(&here, u64::MAX)), expected);
     }
 
     #[test]

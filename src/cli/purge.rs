@@ -113,6 +113,14 @@ fn stats(value: &Value) -> String {
         &["LEVEL", "KIND", "ENTRIES", "BYTES", "CAPACITY", "EVICTIONS"],
         &rows,
     );
+    let below: Vec<&Value> = levels
+        .iter()
+        .filter(|level| level.get("state").is_some())
+        .collect();
+    if !below.is_empty() {
+        text.push('\n');
+        text += &below_memory(&below);
+    }
     let routes = value.get("routes").and_then(Value::as_object);
     let rows: Vec<Vec<String>> = routes
         .into_iter()
@@ -125,4 +133,32 @@ fn stats(value: &Value) -> String {
     text.push('\n');
     text += &table(&["ROUTE", "ENTRIES", "BYTES", "HITS"], &rows);
     text
+}
+
+/// How the levels below memory are doing.
+fn below_memory(levels: &[&Value]) -> String {
+    let row = |level: &&Value| {
+        let seconds = |field: &str| {
+            let seconds = level.get("get").and_then(|get| get.get(field));
+            let seconds = seconds.and_then(Value::as_f64).unwrap_or_default();
+            format!("{:.2} ms", seconds * 1e3)
+        };
+        let ratio = level.get("compression_ratio").and_then(Value::as_f64);
+        vec![
+            cell(level, "name"),
+            cell(level, "state"),
+            cell(level, "hits"),
+            cell(level, "misses"),
+            seconds("p50_seconds"),
+            seconds("p99_seconds"),
+            cell(level, "queued"),
+            cell(level, "dropped"),
+            cell(level, "integrity_failures"),
+            ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
+        ]
+    };
+    let header = [
+        "LEVEL", "STATE", "HITS", "MISSES", "GET P50", "GET P99", "QUEUED", "DROPPED", "CORRUPT", "RATIO",
+    ];
+    table(&header, &levels.iter().map(row).collect::<Vec<_>>())
 }

@@ -317,6 +317,16 @@ pub enum LowerLevel {
     Redis(Box<RedisLevel>),
 }
 
+impl LowerLevel {
+    /// Its name in metrics.
+    pub fn name(&self) -> &Name {
+        match self {
+            Self::Disk(level) => &level.name,
+            Self::Redis(level) => &level.name,
+        }
+    }
+}
+
 /// A level on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskLevel {

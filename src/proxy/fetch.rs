@@ -1,37 +1,33 @@
-//! join and fill: what happens after a miss, from the side of the request that missed.
+//! fill: what happens after a miss, from the side of the request that missed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Method;
-use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
 use super::answer::Answer;
-use super::body::Source;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::fill::{Fill, Led};
 use super::inbound::Inbound;
 use super::interim::InterimSender;
-use super::{headers, pass, serve};
+use super::join::{Follow, follow};
+use super::{below, headers, pass, serve};
 use crate::cache::age::Times;
 use crate::cache::as_sent::key_headers;
-use crate::cache::conditional::{self, ConditionalAnswer};
+use crate::cache::conditional;
 use crate::cache::engine::Lookup;
 use crate::cache::entry::Entry;
-use crate::cache::flight::{Boarded, Follower, Grounds, Head, Leader, Ticket};
+use crate::cache::flight::{Follower, Grounds, Leader, Ticket};
 use crate::cache::policy::{self, RequestFacts};
 use crate::cache::refresh_ahead::is_due;
 use crate::cache::request::{AfterMiss, Keyed, after_miss};
 use crate::cache::status::Outcome;
-use crate::cache::verdict::{BypassReason, RefuseReason};
-use crate::config::{LastReaderGone, Route, RouteCache, Usage};
-use crate::control::state::ActiveRoute;
+use crate::cache::verdict::RefuseReason;
+use crate::config::{LastReaderGone, RouteCache};
+use crate::control::state::{ActiveRoute, State};
 use crate::telemetry::record::CacheResult;
 
-/// Longest wait for another request's fill to get its response head; then the request fetches on its own.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a request takes part in a flight that is lost before it fetches on its own.
 const BOARDINGS: usize = 3;
 
@@ -41,14 +37,24 @@ pub(crate) async fn fetch(
     route: &Arc<ActiveRoute>,
     request: &mut Inbound,
     keyed: Keyed,
-    stale: Option<Arc<Entry>>,
+    mut stale: Option<Arc<Entry>>,
 ) -> Result<Answer, ProxyError> {
     let Some(rules) = &route.config.cache else {
         return pass::pass(exchange, route, request).await;
     };
-    let cache = &exchange.worker.state.cache;
-    let method = &request.head.method;
-    match after_miss(cache, rules, method, &request.lookup(&keyed), stale.is_some()) {
+    let state = Arc::clone(&exchange.worker.state);
+    let mut unasked = state.cache.has_levels_below();
+    let mut next = next_step(&state, rules, request, &keyed, stale.as_ref());
+    let fills = next == AfterMiss::Fill && (rules.min_uses == 1 || stale.is_some());
+    // Who does not lead a flight looks below now; who does looks there for everybody aboard.
+    if unasked && !fills && !matches!(next, AfterMiss::Bypass(_)) {
+        if let Some(found) = below::look(exchange, rules, request, &keyed, &mut stale).await {
+            return Ok(found.answer(exchange, route, request, &keyed));
+        }
+        unasked = false;
+        next = next_step(&state, rules, request, &keyed, stale.as_ref());
+    }
+    match next {
         AfterMiss::Fill => {}
         AfterMiss::Pass(_) => return pass::pass(exchange, route, request).await,
         AfterMiss::Refuse => return Err(ProxyError::OnlyIfCached),
@@ -60,10 +66,7 @@ pub(crate) async fn fetch(
         }
     }
     // What was stored once had been asked for often enough.
-    if rules.min_uses > 1
-        && stale.is_none()
-        && exchange.worker.state.cache.count_use(&keyed.key) < rules.min_uses
-    {
+    if rules.min_uses > 1 && stale.is_none() && state.cache.count_use(&keyed.key) < rules.min_uses {
         return pass::unstored(exchange, route, request, RefuseReason::MinUses).await;
     }
     let keyed = Arc::new(keyed);
@@ -73,8 +76,14 @@ pub(crate) async fn fetch(
                 exchange.on_its_own();
                 // The flight before may have landed between the lookup and the boarding.
                 if let Some(entry) = landed(exchange, rules, request, &keyed) {
-                    leader.publish(Arc::clone(&entry), Grounds::Stored);
+                    leader.publish(Arc::clone(&entry), Grounds::Found(None));
                     return Ok(serve::fresh(exchange, request, &entry));
+                }
+                if std::mem::take(&mut unasked)
+                    && let Some(found) = below::look(exchange, rules, request, &keyed, &mut stale).await
+                {
+                    found.publish(leader);
+                    return Ok(found.answer(exchange, route, request, &keyed));
                 }
                 match lead(exchange, route, request, &keyed, stale.clone(), leader).await? {
                     Lead::Answered(answer) => return Ok(answer),
@@ -86,7 +95,7 @@ pub(crate) async fn fetch(
                 follower
             }
         };
-        match follow(exchange, request, follower).await? {
+        match follow(exchange, rules, request, &keyed, follower).await? {
             Follow::Answered(answer) => return Ok(answer),
             Follow::Again => {}
             Follow::Alone(reason) => {
@@ -97,6 +106,17 @@ pub(crate) async fn fetch(
     }
     exchange.on_its_own();
     pass::pass(exchange, route, request).await
+}
+
+fn next_step(
+    state: &State,
+    rules: &RouteCache,
+    request: &Inbound,
+    keyed: &Keyed,
+    stale: Option<&Arc<Entry>>,
+) -> AfterMiss {
+    let (method, asked) = (&request.head.method, request.lookup(keyed));
+    after_miss(&state.cache, rules, method, &asked, stale.is_some())
 }
 
 /// Forgets that a key is uncacheable once an answer shows that it no longer is: the next request fills.
@@ -125,16 +145,6 @@ enum Lead {
     Follow(Follower),
 }
 
-/// What became of following one.
-enum Follow {
-    /// The answer.
-    Answered(Answer),
-    /// The flight is of no use to this request: look for another.
-    Again,
-    /// No flight will be: fetch alone.
-    Alone(BypassReason),
-}
-
 fn landed(exchange: &Exchange, rules: &RouteCache, request: &Inbound, keyed: &Keyed) -> Option<Arc<Entry>> {
     let state = &exchange.worker.state;
     match state
@@ -156,35 +166,52 @@ pub(crate) fn refresh_ahead(
     beta: f64,
 ) {
     let (now, random) = (exchange.record.started, exchange.worker.ids.uniform());
-    if is_due(entry.life(), entry.fetch_time(), beta, now, random) {
-        refresh_behind(exchange, route, request, keyed, entry);
+    if is_due(entry.life(), entry.fetch_time(), beta, now, random)
+        && let Some((fill, leader)) = behind(exchange, route, request, keyed, entry)
+    {
+        exchange.worker.tasks.spawn_to_end(fill.run(leader, None));
     }
 }
 
-/// Validates `entry` without anybody waiting for it.
+/// Validates `entry`, which is stale, without anybody waiting for it.
 pub(crate) fn refresh_behind(
     exchange: &Exchange,
     route: &Arc<ActiveRoute>,
-    request: &mut Inbound,
+    request: &Inbound,
     keyed: &Keyed,
     entry: &Arc<Entry>,
 ) {
+    if let Some((fill, leader)) = behind(exchange, route, request, keyed, entry) {
+        exchange
+            .worker
+            .tasks
+            .spawn_to_end(below::fill_unless_found(fill, leader));
+    }
+}
+
+/// A fill that validates `entry` for nobody in particular; none if it may not be, or if somebody does so already.
+fn behind(
+    exchange: &Exchange,
+    route: &Arc<ActiveRoute>,
+    request: &Inbound,
+    keyed: &Keyed,
+    entry: &Arc<Entry>,
+) -> Option<(Fill, Leader)> {
     let state = &exchange.worker.state;
     let writes = route.config.cache.as_ref().is_some_and(|rules| rules.write);
     if !writes || state.cache.hit_for_miss.recalls(keyed.key.primary()) {
-        return;
+        return None;
     }
     let Ticket::Lead(leader) = state.cache.board(&request.lookup(keyed), state.clock.now()) else {
-        return;
+        return None;
     };
     let keyed = Arc::new(Keyed {
         key: keyed.key.clone(),
         partitioned: keyed.partitioned,
         tenant: keyed.tenant,
     });
-    if let Some(fill) = prepare(exchange, route, request, &keyed, Some(Arc::clone(entry)), false) {
-        exchange.worker.tasks.spawn_to_end(fill.run(leader, None));
-    }
+    let fill = prepare(exchange, route, request, &keyed, Some(Arc::clone(entry)), false)?;
+    Some((fill, leader))
 }
 
 fn board(exchange: &Exchange, rules: &RouteCache, request: &Inbound, keyed: &Keyed) -> Ticket {
@@ -234,81 +261,6 @@ async fn lead(
     }
 }
 
-/// Waits for the flight and answers from it.
-async fn follow(
-    exchange: &mut Exchange,
-    request: &Inbound,
-    mut follower: Follower,
-) -> Result<Follow, ProxyError> {
-    let limit = patience(exchange.route.as_ref().map(|route| &*route.config));
-    let boarded = match exchange.record.cache {
-        CacheResult::Collapsed => match tokio::time::timeout(limit, follower.boarded()).await {
-            Ok(boarded) => boarded,
-            Err(_elapsed) => return Ok(Follow::Alone(BypassReason::LockTimeout)),
-        },
-        // The leader's own client waits as long as the upstream may take.
-        _ => follower.boarded().await,
-    };
-    Ok(match boarded {
-        Boarded::Declined => Follow::Alone(BypassReason::HitForMiss),
-        Boarded::Lost => Follow::Again,
-        Boarded::Failed(error) => return Err(ProxyError::Fill(error)),
-        // The leader's request had other values of the headers that the response varies on.
-        Boarded::Entry(entry, _) if !entry.nominated().matches(&request.head.headers) => Follow::Again,
-        Boarded::Entry(entry, grounds) => Follow::Answered(match grounds {
-            Grounds::Confirmed => serve::revalidated(exchange, request, &entry),
-            Grounds::OriginFailed(failure) => serve::stale_if_error(exchange, request, &entry, failure),
-            Grounds::Stored => serve::fresh(exchange, request, &entry),
-        }),
-        Boarded::Streaming(head) if !head.nominated.matches(&request.head.headers) => Follow::Again,
-        Boarded::Streaming(head) => Follow::Answered(from_flight(exchange, request, &head, follower)),
-    })
-}
-
-/// How long this request waits for another's fill. Where tokens are counted, an answer takes long because it is thought
-/// about, and is paid for by each who asks: there the wait ends with the fill's own.
-fn patience(route: Option<&Route>) -> Duration {
-    let counts = route.filter(|route| route.usage != Usage::Off);
-    counts.map_or(LOCK_TIMEOUT, |route| LOCK_TIMEOUT.max(route.timeouts.first_byte))
-}
-
-fn from_flight(exchange: &mut Exchange, request: &Inbound, head: &Arc<Head>, follower: Follower) -> Answer {
-    exchange.aboard(head);
-    let value = exchange.forwarded(Some(head.status), Outcome::Stored);
-    let headers = head.headers.clone();
-    let now = exchange.worker.state.clock.now();
-    let answer = conditional::evaluate(&request.head.headers, head.status, &headers, now);
-    if answer == ConditionalAnswer::NotModified {
-        see_through(exchange, follower);
-        return serve::not_modified(headers).cache_status(value);
-    }
-    if request.head.method == Method::HEAD {
-        see_through(exchange, follower);
-        return Answer::new(head.status, headers, Source::Empty).cache_status(value);
-    }
-    Answer::new(head.status, headers, Source::Flight(follower.into_reader())).cache_status(value)
-}
-
-/// Stays aboard in place of a client that needs no body, as long as the response may still be stored: the client has
-/// not gone, so the fill must not be cancelled as if it had.
-fn see_through(exchange: &Exchange, follower: Follower) {
-    let rules = exchange
-        .route
-        .as_ref()
-        .and_then(|route| route.config.cache.as_ref());
-    let mut left = rules.map_or(0, |rules| rules.max_object);
-    let mut reader = follower.into_reader();
-    exchange.worker.tasks.spawn_to_end(async move {
-        while let Some(Ok(frame)) = reader.frame().await {
-            let length = frame.data_ref().map_or(0, bytes::Bytes::len);
-            match left.checked_sub(length as u64) {
-                Some(rest) => left = rest,
-                None => return,
-            }
-        }
-    });
-}
-
 /// A fill for this request; none when its body cannot be sent by somebody else.
 fn prepare(
     exchange: &Exchange,
@@ -356,36 +308,4 @@ fn prepare(
         hash_key: pass::hash_key(route, request),
         position: exchange.worker.state.cache.purges.position(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{self, Environment};
-
-    #[test]
-    fn where_tokens_are_counted_a_fill_is_waited_for_as_long_as_it_may_take() {
-        let text = "
-listeners: [{name: http, bind: 127.0.0.1:0}]
-upstreams: {hub: {endpoints: [{address: 'hub:80'}], timeouts: {first_byte: 90s}}}
-routes:
-  - {name: plain, match: {path: /a}, upstream: hub}
-  - {name: chat, match: {path: /b}, upstream: hub, usage: openai}
-  - {name: quick, match: {path: /c}, upstream: hub, usage: openai, timeouts: {first_byte: 1s}}
-";
-        let environment = Environment {
-            vars: Box::new(|_| None),
-            memory_bytes: 1 << 30,
-            cpus: 1,
-        };
-        let loaded = config::parse("test", text, ".".as_ref(), &environment).unwrap();
-        let found: Vec<u64> = loaded
-            .config
-            .routes
-            .iter()
-            .map(|route| patience(Some(route)).as_secs())
-            .collect();
-        assert_eq!(found, [5, 90, 5]);
-        assert_eq!(patience(None), LOCK_TIMEOUT);
-    }
 }

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub(crate) mod answer;
+mod below;
 pub mod body;
 pub mod connection;
 pub mod downstream;
@@ -16,6 +17,7 @@ pub mod handler;
 mod headers;
 mod inbound;
 mod interim;
+mod join;
 pub mod listener;
 mod pass;
 mod progress;

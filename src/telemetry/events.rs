@@ -13,6 +13,7 @@ use prometheus_client::collector::Collector;
 use super::access_log::AccessLog;
 use super::connections::{ActiveRequest, ListenerMetrics};
 use super::exposition::Format;
+use super::levels::LevelMetrics;
 use super::mask::Masking;
 use super::metrics::{BuildInfo, Metrics};
 use super::otlp::{Exporter, OtlpError};
@@ -54,6 +55,13 @@ pub enum Event<'a> {
         matched: u64,
         /// Position in the purge log.
         position: u64,
+    },
+    /// A level below memory failed and is given a rest, or does its work again.
+    Level {
+        /// Its name.
+        level: &'a str,
+        /// Why it rests; none when it is back.
+        trouble: Option<&'a str>,
     },
     /// A request was refused before routing.
     RequestRefused {
@@ -294,6 +302,10 @@ impl Telemetry {
                 own.purges.increment(scope);
                 tracing::info!(scope, matched, position, "purged");
             }
+            Event::Level { level, trouble } => match trouble {
+                Some(trouble) => tracing::warn!(level, trouble, "cache level degraded"),
+                None => tracing::info!(level, "cache level in use"),
+            },
             Event::RequestRefused { reason } => {
                 own.refused.increment(reason);
                 tracing::debug!(reason, "request refused");
@@ -314,6 +326,11 @@ impl Telemetry {
     /// The id of cache level `name`, for [`RequestRecord::level`].
     pub fn level(&self, name: &str) -> LevelId {
         self.metrics.own.routes.level(name)
+    }
+
+    /// The metric handles of cache level `name`, which lies below memory.
+    pub fn lower_level(&self, name: &str) -> Arc<LevelMetrics> {
+        self.metrics.own.levels.level(name)
     }
 
     /// The metric handles of one endpoint, made now rather than at its first attempt.

@@ -137,6 +137,18 @@ families! {
         "Bytes kept, keys and overhead included.";
     CACHE_EVICTIONS = Counter "outrigger_cache_evictions_total" ["level"]
         "Entries that had to make room.";
+    LEVEL_UP = Gauge "outrigger_level_up" ["level"]
+        "Whether a level below memory is asked and written; 0 while it is given a rest after failures.";
+    LEVEL_DURATION = Histogram "outrigger_level_duration_seconds" ["level", "op"]
+        "Time of one call to a level below memory, seconds.";
+    LEVEL_ERRORS = Counter "outrigger_level_errors_total" ["level", "op", "error"]
+        "Calls to a level below memory that failed.";
+    INTEGRITY_FAILURES = Counter "outrigger_integrity_failures_total" ["level"]
+        "Values of a level that failed a check; each was taken for a miss and deleted.";
+    LEVEL_DROPPED = Counter "outrigger_level_dropped_writes_total" ["level", "reason"]
+        "Writes to a level below memory that were given up, and why.";
+    LEVEL_QUEUE = Gauge "outrigger_level_queue_length" ["level"]
+        "Writes to a level below memory that wait or are under way.";
     PURGES = Counter "outrigger_purge_total" ["scope"]
         "Purges by scope.";
     PURGE_LOG_POSITION = Gauge "outrigger_purge_log_position" []

@@ -121,6 +121,10 @@ where
     }
 }
 
+/// The store of disk levels tells of each failed write and each start at length; what matters of it our own lines say.
+/// A level for it that is asked for comes later in the list, and counts.
+const QUIET: &str = "foyer=off";
+
 /// A bare word has to be a level: the filter's own syntax would take a misspelt level for the name of a target.
 fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
     let refused = || LogError::Level(level.to_owned());
@@ -131,7 +135,7 @@ fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
     if !known {
         return Err(refused());
     }
-    EnvFilter::try_new(level).map_err(|_| refused())
+    EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|_| refused())
 }
 
 #[cfg(test)]
@@ -153,6 +157,19 @@ mod tests {
         }
         assert_eq!("json".parse(), Ok(LogFormat::Json));
         assert!("xml".parse::<LogFormat>().is_err());
+    }
+
+    #[test]
+    fn the_store_of_disk_levels_is_heard_only_when_asked_for() {
+        let captured = Captured::default();
+        let output = captured.clone();
+        let (subscriber, handle) = build(LogFormat::Json, "debug", move || output.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!(target: "foyer_storage::store", "unheard");
+            handle.set_level("info,foyer=error").unwrap();
+            tracing::error!(target: "foyer_storage::store", "heard");
+        });
+        assert!(captured.text().contains(r#""message":"heard""#) && !captured.text().contains("unheard"));
     }
 
     #[test]

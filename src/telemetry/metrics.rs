@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use super::connections::OpenTable;
 use super::exposition::{self, Format};
 use super::families;
+use super::levels::LevelTable;
 use super::process;
 use super::reasons::ReasonCounters;
 use super::record::RequestRecord;
@@ -47,6 +48,7 @@ pub(super) struct OwnMetrics {
     pub(super) upstreams: UpstreamTable,
     pub(super) open: OpenTable,
     pub(super) samples: Samples,
+    pub(super) levels: LevelTable,
     pub(super) refused: ReasonCounters,
     pub(super) purges: ReasonCounters,
     pub(super) reloads: ReasonCounters,
@@ -65,6 +67,7 @@ impl Metrics {
             upstreams: UpstreamTable::default(),
             open: OpenTable::default(),
             samples: Samples::default(),
+            levels: LevelTable::default(),
             refused: ReasonCounters::default(),
             purges: ReasonCounters::default(),
             reloads: ReasonCounters::default(),
@@ -111,6 +114,7 @@ impl Collector for OwnMetrics {
         self.open.encode(&mut encoder)?;
         self.upstreams.encode(&mut encoder)?;
         self.samples.encode(&mut encoder)?;
+        self.levels.encode(&mut encoder)?;
         encode_reasons(&families::REQUESTS_REFUSED, &self.refused, &mut encoder)?;
         encode_reasons(&families::PURGES, &self.purges, &mut encoder)?;
         encode_reasons(&families::CONFIG_RELOADS, &self.reloads, &mut encoder)?;

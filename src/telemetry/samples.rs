@@ -9,15 +9,15 @@ use prometheus_client::encoding::DescriptorEncoder;
 
 use super::families;
 
-/// State of one cache level.
+/// State of one cache level, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LevelSample {
     /// Entries kept.
-    pub entries: u64,
+    pub entries: Option<u64>,
     /// Bytes kept, keys and overhead included.
-    pub bytes: u64,
+    pub bytes: Option<u64>,
     /// Entries that had to make room, since the start.
-    pub evictions: u64,
+    pub evictions: Option<u64>,
 }
 
 /// Endpoints of one upstream in one state.
@@ -71,16 +71,16 @@ impl Samples {
             .map(|(name, read)| (Arc::clone(name), read()))
             .collect();
         let mut samples = families::CACHE_ENTRIES.describe(encoder)?;
-        for (level, sample) in &levels {
-            families::gauge(&mut samples, [("level", level)], sample.entries as f64)?;
+        for (level, entries) in known(&levels, |sample| sample.entries) {
+            families::gauge(&mut samples, [("level", level)], entries as f64)?;
         }
         let mut samples = families::CACHE_BYTES.describe(encoder)?;
-        for (level, sample) in &levels {
-            families::gauge(&mut samples, [("level", level)], sample.bytes as f64)?;
+        for (level, bytes) in known(&levels, |sample| sample.bytes) {
+            families::gauge(&mut samples, [("level", level)], bytes as f64)?;
         }
         let mut samples = families::CACHE_EVICTIONS.describe(encoder)?;
-        for (level, sample) in &levels {
-            families::counter(&mut samples, [("level", level)], sample.evictions)?;
+        for (level, evictions) in known(&levels, |sample| sample.evictions) {
+            families::counter(&mut samples, [("level", level)], evictions)?;
         }
         let counts = self
             .upstreams
@@ -97,4 +97,13 @@ impl Samples {
         let mut samples = families::PURGE_LOG_POSITION.describe(encoder)?;
         families::gauge(&mut samples, [], position as f64)
     }
+}
+
+fn known(
+    levels: &[(Arc<str>, LevelSample)],
+    pick: impl Fn(&LevelSample) -> Option<u64>,
+) -> impl Iterator<Item = (&str, u64)> {
+    levels
+        .iter()
+        .filter_map(move |(level, sample)| Some((&**level, pick(sample)?)))
 }

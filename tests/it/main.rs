@@ -12,6 +12,7 @@ mod body_key;
 mod cache_basics;
 mod clients;
 mod collapse;
+mod disk;
 mod documents;
 mod entries;
 mod event_streams;

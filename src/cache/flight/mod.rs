@@ -37,6 +37,7 @@ use super::usage::Usage;
 use super::vary::Nominated;
 use super::verdict::RefuseReason;
 use crate::clock::Timestamp;
+use crate::telemetry::record::LevelId;
 
 /// Parts of the table, each with a lock of its own.
 const SHARDS: usize = 64;
@@ -72,8 +73,9 @@ pub enum Grounds {
     Confirmed,
     /// The origin failed, and it may stand in.
     OriginFailed(Failure),
-    /// It was stored a moment before the flight began.
-    Stored,
+    /// It was stored a moment before the flight began, or this level below memory had it. Others have to look whether
+    /// they may use it.
+    Found(Option<LevelId>),
 }
 
 /// The head of a response in flight.

@@ -4,6 +4,7 @@
 //! so that a level cannot get that wrong.
 
 pub mod conformance;
+pub mod disk;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -40,7 +41,7 @@ impl fmt::Debug for LevelKey {
 /// - It takes every error for a miss, counts it, and stops asking for a while when they repeat.
 /// - It checks every value that it gets, and calls `remove` for one that fails.
 /// - It calls `open` before anything else, and again, from time to time, as long as that fails.
-/// - It writes one value of a key after the other, never two at once.
+/// - It writes one value of a key after the other, never two at once, and never an empty one.
 #[async_trait]
 pub trait Level: Send + Sync + fmt::Debug {
     /// Name in the configuration, metrics and reasons.

@@ -62,6 +62,24 @@ impl TestLevel {
         }
     }
 
+    /// Forgets every value.
+    pub(crate) fn clear(&self) {
+        self.values.lock().clear();
+    }
+
+    /// Takes over the values of `other`.
+    pub(crate) fn copy(&self, other: &Self) {
+        let values = other.values.lock().clone();
+        *self.values.lock() = values;
+    }
+
+    /// Counts calls anew.
+    pub(crate) fn forget_calls(&self) {
+        for calls in [&self.gets, &self.puts, &self.removes] {
+            calls.store(0, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.values.lock().len()
     }

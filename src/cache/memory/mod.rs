@@ -48,22 +48,42 @@ impl Memory {
         self.backing.peek(digest)
     }
 
-    /// Adds `entry` to the variants under `digest`. False, and nothing changes, when its body is larger than the
-    /// level's object limit, the entry could not be admitted at all, or what it would replace is from a later fill.
-    pub fn put(&self, digest: &KeyDigest, entry: Arc<Entry>) -> bool {
-        let body = u64::try_from(entry.body_len()).unwrap_or(u64::MAX);
+    /// Adds `entry` to the variants under `digest`, and returns them all. None, and nothing changes, when its body is
+    /// larger than the level's object limit, the entry could not be admitted at all, or what it would replace is from
+    /// a later fill.
+    pub fn put(&self, digest: &KeyDigest, entry: Arc<Entry>) -> Option<Arc<Slot>> {
         let slot = Slot::new(Arc::clone(&entry));
-        if body > self.max_object || slot.weight() > self.backing.max_slot_weight() {
-            return false;
+        if !self.admits(&slot) {
+            return None;
         }
         let _writer = self.writer(digest).lock();
         let slot = match self.backing.peek(digest) {
-            Some(before) if before.is_newer_than(&entry) => return false,
+            Some(before) if before.is_newer_than(&entry) => return None,
             Some(before) => before.with(entry, self.backing.max_slot_weight()),
             None => slot,
         };
-        self.backing.insert(*digest, Arc::new(slot));
-        true
+        let slot = Arc::new(slot);
+        self.backing.insert(*digest, Arc::clone(&slot));
+        Some(slot)
+    }
+
+    /// Adds the variants that another level had under `digest`, and returns them with those that were here; of the same
+    /// variant the newer one. What cannot be admitted is returned, too, but not kept.
+    pub fn adopt(&self, digest: &KeyDigest, found: &Arc<Slot>) -> Arc<Slot> {
+        let _writer = self.writer(digest).lock();
+        let slot = match self.backing.peek(digest) {
+            Some(before) => Arc::new(before.merged(found, self.backing.max_slot_weight())),
+            None => Arc::clone(found),
+        };
+        if self.admits(&slot) {
+            self.backing.insert(*digest, Arc::clone(&slot));
+        }
+        slot
+    }
+
+    fn admits(&self, slot: &Slot) -> bool {
+        let fits = |entry: &Arc<Entry>| entry.body_len() as u64 <= self.max_object;
+        slot.weight() <= self.backing.max_slot_weight() && slot.variants().all(fits)
     }
 
     /// Removes all variants under `digest`; whether there were any.
@@ -72,22 +92,21 @@ impl Memory {
         self.backing.remove(digest)
     }
 
-    /// Removes `entry` and nothing that has replaced it meanwhile; whether it was there.
-    pub fn remove_entry(&self, digest: &KeyDigest, entry: &Arc<Entry>) -> bool {
+    /// Removes `entry` and nothing that has replaced it meanwhile; what is left under `digest`.
+    pub fn remove_entry(&self, digest: &KeyDigest, entry: &Arc<Entry>) -> Option<Arc<Slot>> {
         let _writer = self.writer(digest).lock();
-        let Some(slot) = self.backing.peek(digest) else {
-            return false;
-        };
+        let slot = self.backing.peek(digest)?;
         if !slot.variants().any(|variant| Arc::ptr_eq(variant, entry)) {
-            return false;
+            return Some(slot);
         }
-        match slot.without(entry) {
-            Some(rest) => self.backing.insert(*digest, Arc::new(rest)),
+        let rest = slot.without(entry).map(Arc::new);
+        match &rest {
+            Some(rest) => self.backing.insert(*digest, Arc::clone(rest)),
             None => {
                 self.backing.remove(digest);
             }
         }
-        true
+        rest
     }
 
     /// Removes everything.
@@ -177,7 +196,8 @@ mod tests {
     fn what_is_put_is_found_until_it_is_removed() {
         for policy in POLICIES {
             let memory = memory(policy, 1 << 20, 1 << 16);
-            assert!(memory.put(&digest(1), sized(1, 10)) && memory.put(&digest(2), sized(2, 20)));
+            assert!(memory.put(&digest(1), sized(1, 10)).is_some());
+            assert!(memory.put(&digest(2), sized(2, 20)).is_some());
             assert_eq!(
                 memory
                     .get(&digest(2))
@@ -203,7 +223,7 @@ mod tests {
         for policy in POLICIES {
             let memory = memory(policy, 1 << 20, 8 << 20);
             for n in 0..3 {
-                assert!(memory.put(&digest(n), sized(n, 512 << 10)));
+                assert!(memory.put(&digest(n), sized(n, 512 << 10)).is_some());
                 assert!(memory.get(&digest(n)).is_some(), "{policy:?}");
             }
         }
@@ -214,15 +234,18 @@ mod tests {
         for policy in POLICIES {
             let memory = memory(policy, 1 << 20, 1 << 16);
             memory.put(&digest(1), sized(1, 10));
-            assert!(memory.put(&digest(2), sized(2, 1 << 16)));
+            assert!(memory.put(&digest(2), sized(2, 1 << 16)).is_some());
             assert!(
-                !memory.put(&digest(1), sized(1, (1 << 16) + 1)),
+                memory.put(&digest(1), sized(1, (1 << 16) + 1)).is_none(),
                 "over max_object"
             );
             assert!(memory.get(&digest(1)).is_some());
         }
         let memory = memory(EvictionPolicy::ClockPro, 1 << 20, 8 << 20);
-        assert!(!memory.put(&digest(1), sized(1, 1 << 20)), "over the capacity");
+        assert!(
+            memory.put(&digest(1), sized(1, 1 << 20)).is_none(),
+            "over the capacity"
+        );
     }
 
     #[test]
@@ -249,7 +272,7 @@ mod tests {
             for n in 0..16 {
                 let nominated = sample::nominated("accept", &n.to_string());
                 let entry = sample::entry_with("a:GET h/", &[], 0, nominated, &vec![0; 300 << 10]);
-                assert!(memory.put(&digest(1), entry));
+                assert!(memory.put(&digest(1), entry).is_some());
             }
             let kept = memory.get(&digest(1)).unwrap().variants().count();
             assert!((2..=3).contains(&kept), "{policy:?} {kept}");
@@ -280,10 +303,15 @@ mod tests {
             memory.put(&digest(1), Arc::clone(&old));
             memory.put(&digest(1), Arc::clone(&sibling));
             memory.put(&digest(1), Arc::clone(&new));
-            assert!(!memory.remove_entry(&digest(1), &old));
-            assert!(memory.remove_entry(&digest(1), &new));
+            let left = |entry| {
+                memory
+                    .remove_entry(&digest(1), entry)
+                    .map(|slot| slot.variants().count())
+            };
+            assert_eq!(left(&old), Some(2));
+            assert_eq!(left(&new), Some(1));
             assert_eq!(memory.get(&digest(1)).unwrap().variants().count(), 1);
-            assert!(memory.remove_entry(&digest(1), &sibling));
+            assert_eq!(left(&sibling), None);
             assert!(memory.get(&digest(1)).is_none());
         }
     }

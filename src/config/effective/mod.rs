@@ -231,11 +231,21 @@ fn timeouts(timeouts: &Timeouts) -> Value {
 }
 
 fn levels(cache: &Cache) -> Value {
-    let lower = cache.lower.iter().filter_map(|level| match level {
-        LowerLevel::Redis(level) => Some(redis::level(cache, level)),
-        LowerLevel::Disk(_) => None,
+    let lower = cache.lower.iter().map(|level| match level {
+        LowerLevel::Disk(level) => disk(cache, level),
+        LowerLevel::Redis(level) => redis::level(cache, level),
     });
     Value::Array(cache.memory.iter().map(memory).chain(lower).collect())
+}
+
+fn disk(cache: &Cache, level: &DiskLevel) -> Value {
+    let mut shown = json!({
+        "name": text(&level.name),
+        "path": file(&level.path),
+        "capacity": size(level.capacity),
+    });
+    put(&mut shown, "encrypt", encrypt(cache, &level.name));
+    json!({"disk": shown})
 }
 
 /// How the level of this name encrypts.

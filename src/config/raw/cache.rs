@@ -15,8 +15,8 @@ use crate::config::values::NameText;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cache {
-    /// Levels, the nearest first: a memory level, then those below it. Absent: a memory level `l1` with the defaults below;
-    /// `[]`: nothing is cached.
+    /// Levels, the nearest first: a memory level, then those below it. Absent: a memory level `l1` with the defaults
+    /// below; `[]`: nothing is cached.
     #[schemars(extend("x-restart" = true))]
     pub levels: Option<Vec<Level>>,
     /// Compression of what the levels below memory keep.
@@ -34,8 +34,8 @@ pub struct Cache {
 pub enum Level {
     /// In the memory of this process.
     Memory(Memory),
-    /// Not available yet: on disk.
-    Disk(Later<Disk>),
+    /// On disk.
+    Disk(Disk),
     /// In Redis, Valkey or whatever speaks their protocol.
     Redis(Box<Redis>),
 }
@@ -72,17 +72,22 @@ pub enum PolicyWord {
     Lru,
 }
 
-/// A disk level.
+/// A level on disk. It survives a restart. A directory that cannot be used never keeps the process from starting: the
+/// other levels do the work meanwhile.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
     /// Name in metrics.
+    #[schemars(extend("default" = "disk", "x-restart" = true))]
     pub name: Option<Text<NameText>>,
-    /// Directory.
+    /// Directory; made if need be. One process uses it at a time.
+    #[schemars(extend("x-required" = true, "x-restart" = true))]
     pub path: Option<Text<PathBuf>>,
-    /// Bytes.
+    /// Bytes of its file, which is made of this size at once. Of the largest responses, those over a 32nd of it are not
+    /// kept here. With another capacity it begins empty.
+    #[schemars(extend("default" = "1GiB", "x-restart" = true))]
     pub capacity: Option<Text<Positive<Size>>>,
-    /// Encryption of entries.
+    /// Encryption of what is kept.
     pub encrypt: Option<Encrypt>,
 }
 

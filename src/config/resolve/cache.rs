@@ -1,12 +1,11 @@
 //! `cache`.
 
-use std::collections::BTreeMap;
-
 use zeroize::Zeroizing;
 
-use super::{Cx, redis};
+use super::Cx;
+use super::levels::{self, Levels};
 use crate::config::keyring::Keyring;
-use crate::config::model::{Cache, Compress, Compression, EvictionPolicy, LowerLevel, MemoryLevel};
+use crate::config::model::{Cache, Compress, Compression, EvictionPolicy, MemoryLevel};
 use crate::config::raw;
 use crate::config::tree::At;
 use crate::config::units::{Capacity, format_size};
@@ -18,42 +17,23 @@ const DEFAULT_MIN_SIZE: u64 = 1 << 10;
 /// Below this a level cannot hold its own tables.
 const MIN_CAPACITY: u64 = 1 << 20;
 
-/// Resolves the levels.
+/// Resolves the section.
 pub(super) fn resolve(cx: &mut Cx<'_>, at: &At<'_>, raw: Option<raw::Cache>) -> Cache {
     let levels_at = at.key("levels");
     let raw = raw.unwrap_or_default();
-    let mut cache = Cache {
-        memory: None,
-        lower: Vec::new(),
+    let levels = match raw.levels {
+        Some(list) => levels::resolve(cx, &levels_at, list),
+        None => Levels {
+            memory: Some(memory(cx, at, raw::Memory::default())),
+            ..Levels::default()
+        },
+    };
+    Cache {
+        memory: levels.memory,
+        lower: levels.lower,
         compress: compress(raw.compress.unwrap_or_default()),
-        keyrings: BTreeMap::new(),
-    };
-    let Some(levels) = raw.levels else {
-        cache.memory = Some(memory(cx, at, raw::Memory::default()));
-        return cache;
-    };
-    for (index, level) in levels.into_iter().enumerate() {
-        let level_at = levels_at.index(index);
-        match level {
-            raw::Level::Memory(_) if cache.memory.is_some() => {
-                cx.problem(&level_at, "a second memory level is not available yet");
-            }
-            raw::Level::Memory(level) => cache.memory = Some(memory(cx, &level_at.key("memory"), level)),
-            raw::Level::Redis(mut level) => {
-                let at = level_at.key("redis");
-                let encrypt = level.encrypt.take();
-                let keyring = encrypt.and_then(|encrypt| keyring(cx, &at.key("encrypt"), encrypt));
-                if let Some(level) = redis::resolve(cx, &at, *level) {
-                    cache
-                        .keyrings
-                        .extend(keyring.map(|ring| (level.name.clone(), ring)));
-                    cache.lower.push(LowerLevel::Redis(Box::new(level)));
-                }
-            }
-            raw::Level::Disk(_) => cx.later(&level_at),
-        }
+        keyrings: levels.keyrings,
     }
-    cache
 }
 
 fn compress(raw: raw::Compress) -> Compress {
@@ -68,14 +48,15 @@ fn compress(raw: raw::Compress) -> Compress {
 }
 
 /// The keys of a level that encrypts.
-fn keyring(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::Encrypt) -> Option<Keyring> {
+pub(super) fn keyring(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::Encrypt) -> Option<Keyring> {
     let file = cx.required(at, "keyring_file", raw.keyring_file)?;
     let content = Zeroizing::new(cx.read(&at.key("keyring_file"), &file)?);
     let ring = Keyring::parse(&cx.absolute(&file), &content);
     ring.map_err(|problems| cx.elsewhere.extend(problems.0)).ok()
 }
 
-fn memory(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::Memory) -> MemoryLevel {
+/// Resolves a memory level.
+pub(super) fn memory(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::Memory) -> MemoryLevel {
     let capacity = match raw.capacity.map(|capacity| capacity.0) {
         Some(Capacity::Bytes(bytes)) => bytes,
         Some(Capacity::Share(share)) => share_of(cx.env.memory_bytes, share),

@@ -3,6 +3,7 @@
 mod ambiguity;
 mod cache;
 mod context;
+mod levels;
 mod redis;
 mod route;
 mod route_cache;

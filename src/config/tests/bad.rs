@@ -318,7 +318,31 @@ const AT_THE_TOP: &[(&str, &str)] = &[
     ),
     (
         "cache: {levels: [memory: {}, memory: {name: l2}]}",
-        "5:30 cache.levels[1]: a second memory level is not available yet",
+        "5:30 cache.levels[1].memory: there is a memory level already | one is enough: give it a larger `capacity`",
+    ),
+    (
+        "cache: {levels: [disk: {path: /x}]}",
+        "5:18 cache.levels[0]: the first level is not in memory | put `- memory: {}` before it",
+    ),
+    (
+        "cache: {levels: [memory: {}, disk: {name: l2}]}",
+        "5:30 cache.levels[1].disk.path: `path` is missing",
+    ),
+    (
+        "cache: {levels: [memory: {}, disk: {path: /x, capacity: 1MiB}]}",
+        "5:57 cache.levels[1].disk.capacity: a level on disk has at least 16MiB",
+    ),
+    (
+        "cache: {levels: [memory: {name: a}, disk: {path: /x, name: a}]}",
+        "5:60 cache.levels[1].disk.name: `a` is already used by cache.levels[0].memory",
+    ),
+    (
+        "cache: {levels: [memory: {}, disk: {path: /x}, disk: {path: /x, name: other}]}",
+        "5:61 cache.levels[2].disk.path: the level `disk` is in this directory",
+    ),
+    (
+        "cache: {levels: [memory: {}, disk: {path: /x, size: 1GiB}]}",
+        "5:47 cache.levels[1].disk.size: unknown key `size` | one of `name`, `path`, `capacity`, `encrypt`",
     ),
     (
         "cache: {levels: [{memory: {capacity: 1KiB}}]}",

@@ -71,10 +71,6 @@ const LATER_IN_AN_UPSTREAM: &[(&str, &str)] = &[
 
 /// Lines that stand in line 5, and where it is refused.
 const LATER_AT_THE_TOP: &[(&str, &str)] = &[
-    (
-        "cache: {levels: [{disk: {name: l2, path: /x, capacity: 4GiB}}]}",
-        "5:19 cache.levels[0].disk",
-    ),
     ("cache: {purge: {replicas_via: fleet}}", "5:9 cache.purge"),
     (
         "cache: {warm: [{name: top, at: start, top_keys: 500}]}",

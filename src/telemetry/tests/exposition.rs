@@ -166,9 +166,9 @@ fn events_guards_and_owners_figures_show() {
     });
     telemetry.emit(Event::RequestRefused { reason: "bad-host" });
     telemetry.watch_level("l1", || LevelSample {
-        entries: 5,
-        bytes: 6,
-        evictions: 7,
+        entries: Some(5),
+        bytes: Some(6),
+        evictions: Some(7),
     });
     telemetry.watch_upstreams(|| {
         vec![EndpointCount {

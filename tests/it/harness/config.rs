@@ -9,6 +9,7 @@ pub(crate) struct ConfigText {
     endpoints: Vec<SocketAddr>,
     listener: String,
     upstream: String,
+    levels: String,
     rest: String,
     routes: String,
 }
@@ -20,6 +21,7 @@ impl ConfigText {
             endpoints: vec![origin],
             listener: String::new(),
             upstream: String::new(),
+            levels: String::new(),
             rest: String::new(),
             routes: String::from(
                 "- {name: api, match: {path_prefix: /}, upstream: hub, cache: {mode: \"on\"}}",
@@ -51,6 +53,12 @@ impl ConfigText {
         self
     }
 
+    /// One more level below memory, as in a flow mapping: `disk: {path: /x}`.
+    pub(crate) fn level(mut self, level: &str) -> Self {
+        self.levels.push_str(&format!("    - {level}\n"));
+        self
+    }
+
     /// More top-level YAML.
     pub(crate) fn with(mut self, yaml: &str) -> Self {
         self.rest.push_str(yaml.trim());
@@ -69,6 +77,7 @@ impl ConfigText {
         let Self {
             listener,
             upstream,
+            levels,
             rest,
             ..
         } = self;
@@ -89,7 +98,7 @@ upstreams:
 cache:
   levels:
     - memory: {{name: l1, capacity: 64MiB}}
-{rest}routes:
+{levels}{rest}routes:
   {routes}
 "#
         )

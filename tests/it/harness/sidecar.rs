@@ -86,6 +86,15 @@ impl Sidecar {
         Self::run(cli::command(), directory, config).await
     }
 
+    /// Ends it by `signal`, and starts the binary again in the same directory.
+    pub(crate) async fn restart(mut self, signal: Signal) -> Self {
+        self.signal(signal);
+        self.wait_exit().await;
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().expect("a directory"));
+        let config = directory.path().join("outrigger.yaml");
+        Self::start_in(directory, &config).await
+    }
+
     async fn run(mut command: Command, directory: TempDir, config: &Path) -> Self {
         for token in Token::ALL {
             let hash = hex::encode(digest(&SHA256, token.secret().as_bytes()));
