@@ -31,6 +31,7 @@ mod races;
 mod redis_level;
 mod reload;
 mod scarcity;
+mod sensitive;
 mod streaming;
 mod tls;
 mod tokens;

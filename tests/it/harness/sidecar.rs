@@ -75,6 +75,15 @@ impl Sidecar {
         Self::run(cli::command_with_descriptors(limit), directory, &file).await
     }
 
+    /// The same with these files beside the configuration.
+    pub(crate) async fn start_with_files(config: &ConfigText, files: &[(&str, &str)]) -> Self {
+        let (directory, config) = prepare(&config.text());
+        for (name, content) in files {
+            fs::write(directory.path().join(name), content).expect("a writable directory");
+        }
+        Self::start_in(directory, &config).await
+    }
+
     /// The same with a YAML text; `@DIR@` stands for the directory of the file.
     pub(crate) async fn start_text(yaml: &str) -> Self {
         let (directory, config) = prepare(yaml);
@@ -207,9 +216,14 @@ impl Sidecar {
 
     /// Replaces the configuration file as an editor does, by a rename.
     pub(crate) fn write_config(&self, yaml: &str) {
-        let new = self.directory().join("outrigger.yaml.new");
-        fs::write(&new, in_directory(yaml, self.directory())).expect("a writable directory");
-        fs::rename(&new, self.directory().join("outrigger.yaml")).expect("the same file system");
+        self.write_file("outrigger.yaml", &in_directory(yaml, self.directory()));
+    }
+
+    /// Replaces a file beside the configuration in the same way.
+    pub(crate) fn write_file(&self, name: &str, content: &str) {
+        let new = self.directory().join(format!("{name}.new"));
+        fs::write(&new, content).expect("a writable directory");
+        fs::rename(&new, self.directory().join(name)).expect("the same file system");
     }
 
     /// Replaces the configuration file and waits for what becomes of it.
