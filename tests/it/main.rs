@@ -28,6 +28,7 @@ mod lifetimes;
 mod malformed;
 mod purge;
 mod races;
+mod redis_faults;
 mod redis_level;
 mod reload;
 mod scarcity;

@@ -9,6 +9,7 @@ pub(crate) struct ConfigText {
     endpoints: Vec<SocketAddr>,
     listener: String,
     upstream: String,
+    memory: String,
     levels: String,
     rest: String,
     routes: String,
@@ -21,6 +22,7 @@ impl ConfigText {
             endpoints: vec![origin],
             listener: String::new(),
             upstream: String::new(),
+            memory: String::from("capacity: 64MiB"),
             levels: String::new(),
             rest: String::new(),
             routes: String::from(
@@ -53,6 +55,12 @@ impl ConfigText {
         self
     }
 
+    /// Other keys of the memory level, as in a flow mapping.
+    pub(crate) fn memory(mut self, keys: &str) -> Self {
+        keys.clone_into(&mut self.memory);
+        self
+    }
+
     /// One more level below memory, as in a flow mapping: `disk: {path: /x}`.
     pub(crate) fn level(mut self, level: &str) -> Self {
         self.levels.push_str(&format!("    - {level}\n"));
@@ -77,6 +85,7 @@ impl ConfigText {
         let Self {
             listener,
             upstream,
+            memory,
             levels,
             rest,
             ..
@@ -97,7 +106,7 @@ upstreams:
   hub: {{endpoints: [{endpoints}]{upstream}}}
 cache:
   levels:
-    - memory: {{name: l1, capacity: 64MiB}}
+    - memory: {{name: l1, {memory}}}
 {levels}{rest}routes:
   {routes}
 "#

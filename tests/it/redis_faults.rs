@@ -1,0 +1,279 @@
+//! Redis fails, and no request does: the sidecar goes on from memory and from the origin, and uses Redis again when it is
+//! back, without a restart.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::harness::{
+    Answer, Call, ConfigText, Fault, FaultProxy, Load, OnClose, Origin, RedisCluster, RedisSentinels,
+    RedisServer, Reply, Sidecar, eventually,
+};
+
+/// Targets of the load: with their bodies of 8 KiB far more than the memory level holds, so that Redis is asked.
+const TARGETS: usize = 400;
+
+/// A body that tells its path, long enough that memory does not hold all of them.
+fn body(path: &str) -> String {
+    format!("{path} {}", "x".repeat(8 << 10))
+}
+
+async fn origin() -> Origin {
+    let origin = Origin::start().await;
+    origin.on("*", |seen| {
+        Reply::ok(body(&seen.path)).cache_control("max-age=600")
+    });
+    origin
+}
+
+/// A sidecar with a small memory level over the Redis level of these keys.
+async fn sidecar(origin: &Origin, redis: &str) -> Sidecar {
+    Sidecar::start(&config(origin, redis)).await
+}
+
+fn config(origin: &Origin, redis: &str) -> ConfigText {
+    ConfigText::new(origin.address())
+        .memory("capacity: 1MiB")
+        .level(&format!("redis: {{name: fleet, {redis}}}"))
+}
+
+fn url(address: std::net::SocketAddr) -> String {
+    format!("url: \"redis://{address}\"")
+}
+
+fn targets() -> Vec<String> {
+    (0..TARGETS).map(|number| format!("/item/{number}")).collect()
+}
+
+/// `GET target` by the name that all sidecars have for their clients; keys hold it.
+async fn ask(sidecar: &Sidecar, target: &str) -> Answer {
+    sidecar.fetch(Call::get(target).replace("host", "hub.test")).await
+}
+
+/// Waits until the level is ready for calls.
+async fn opened(sidecar: &Sidecar) {
+    eventually("the level to be opened", async || {
+        let value = sidecar.metric("outrigger_level_up", &[("level", "fleet")]).await;
+        (value > 0.5).then_some(())
+    })
+    .await;
+}
+
+/// Waits until the level is used, or is not.
+async fn is_up(sidecar: &Sidecar, up: bool) {
+    let mut number = 0;
+    eventually(&format!("the level to be up: {up}"), async || {
+        // A level that nobody asks is not found to be down.
+        number += 1;
+        drop(sidecar.get(&format!("/probe/{up}/{number}")).await);
+        let value = sidecar.metric("outrigger_level_up", &[("level", "fleet")]).await;
+        ((value > 0.5) == up).then_some(())
+    })
+    .await;
+}
+
+/// Load of eight clients on all targets.
+fn load(sidecar: &Sidecar) -> Load {
+    let targets = targets();
+    let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+    Load::start(sidecar.address(), 8, &targets, OnClose::Reconnect)
+}
+
+/// Stops the load; every request must have been answered.
+async fn unharmed(load: Load) {
+    let report = load.stop().await;
+    assert!(report.failures.is_empty(), "{:?}", report.failures);
+    assert!(report.answered > 100, "{report:?}");
+}
+
+#[tokio::test]
+async fn redis_down_at_start_delays_nothing_and_is_used_when_it_comes() {
+    let origin = origin().await;
+    let mut server = RedisServer::start().await;
+    server.kill().await;
+    let without = Instant::now();
+    drop(Sidecar::start(&ConfigText::new(origin.address())).await);
+    let without = without.elapsed();
+    let with = Instant::now();
+    let sidecar = sidecar(&origin, &url(server.address())).await;
+    let with = with.elapsed();
+    assert!(
+        with < without + Duration::from_secs(1),
+        "{without:?} without, {with:?} with"
+    );
+    assert_eq!(sidecar.get("/a").await.text(), body("/a"));
+    assert!(sidecar.get("/a").await.header("cache-status").contains("hit"));
+    let verbose = sidecar.admin(Call::get("/readyz?verbose")).await;
+    assert_eq!(verbose.status, 200);
+    assert!(verbose.text().contains("degraded"), "{}", verbose.text());
+    server.restart().await;
+    is_up(&sidecar, true).await;
+    let verbose: Value = sidecar.admin(Call::get("/readyz?verbose")).await.json();
+    assert!(!verbose.to_string().contains("degraded"), "{verbose}");
+}
+
+#[tokio::test]
+async fn redis_killed_under_load_harms_no_request_and_comes_back() {
+    let origin = origin().await;
+    let mut server = RedisServer::start().await;
+    let sidecar = sidecar(&origin, &url(server.address())).await;
+    is_up(&sidecar, true).await;
+    let load = load(&sidecar);
+    load.more(1000).await;
+    server.kill().await;
+    load.more(1000).await;
+    is_up(&sidecar, false).await;
+    server.restart().await;
+    is_up(&sidecar, true).await;
+    load.more(500).await;
+    unharmed(load).await;
+}
+
+#[tokio::test]
+async fn redis_frozen_under_load_harms_no_request_and_comes_back() {
+    let origin = origin().await;
+    let server = RedisServer::start().await;
+    let sidecar = sidecar(&origin, &url(server.address())).await;
+    is_up(&sidecar, true).await;
+    let load = load(&sidecar);
+    load.more(1000).await;
+    server.freeze();
+    load.more(1000).await;
+    is_up(&sidecar, false).await;
+    server.thaw();
+    is_up(&sidecar, true).await;
+    load.more(500).await;
+    unharmed(load).await;
+}
+
+#[tokio::test]
+async fn redis_two_seconds_late_under_load_harms_no_request_and_comes_back() {
+    let origin = origin().await;
+    let server = RedisServer::start().await;
+    let proxy = FaultProxy::start(server.address()).await;
+    let sidecar = sidecar(&origin, &url(proxy.address())).await;
+    is_up(&sidecar, true).await;
+    let load = load(&sidecar);
+    load.more(1000).await;
+    proxy.set(Fault::Delay(Duration::from_secs(2)));
+    load.more(1000).await;
+    is_up(&sidecar, false).await;
+    proxy.set(Fault::None);
+    is_up(&sidecar, true).await;
+    load.more(500).await;
+    unharmed(load).await;
+}
+
+#[tokio::test]
+async fn a_frozen_redis_delays_a_few_requests_by_the_deadline_and_then_none() {
+    let origin = origin().await;
+    let server = RedisServer::start().await;
+    let sidecar = sidecar(&origin, &url(server.address())).await;
+    is_up(&sidecar, true).await;
+    server.freeze();
+    let began = Instant::now();
+    for number in 0..400 {
+        let one = Instant::now();
+        assert_eq!(sidecar.get(&format!("/fresh/{number}")).await.status, 200);
+        assert!(one.elapsed() < Duration::from_secs(1), "{:?}", one.elapsed());
+    }
+    // Each would have waited 25 ms for the deadline; the breaker spares them that.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    server.thaw();
+}
+
+#[tokio::test]
+async fn what_redis_refuses_is_a_miss_and_counted() {
+    let origin = origin().await;
+    let server = RedisServer::start().await;
+    let sidecar = sidecar(&origin, &url(server.address())).await;
+    is_up(&sidecar, true).await;
+    let refused = async || {
+        sidecar
+            .metric(
+                "outrigger_level_errors_total",
+                &[("level", "fleet"), ("error", "refused")],
+            )
+            .await
+    };
+    let () = server.command("CONFIG SET maxmemory-policy noeviction").await;
+    let () = server.command("CONFIG SET maxmemory 1").await;
+    let mut number = 0;
+    eventually("refusals to be counted", async || {
+        number += 1;
+        assert_eq!(sidecar.get(&format!("/oom/{number}")).await.status, 200);
+        (refused().await > 0.5).then_some(())
+    })
+    .await;
+    let () = server.command("CONFIG SET maxmemory 0").await;
+    is_up(&sidecar, true).await;
+}
+
+#[tokio::test]
+async fn garbage_in_redis_is_a_miss_deleted_and_counted() {
+    let origin = origin().await;
+    let server = RedisServer::start().await;
+    let spoils = [b"garbage".to_vec(), vec![0; 100_000], vec![0xff]];
+    for (index, spoil) in spoils.into_iter().enumerate() {
+        let () = server.command("FLUSHALL").await;
+        let target = format!("/spoiled/{index}");
+        let writer = sidecar(&origin, &url(server.address())).await;
+        let key = eventually("the value to be written", async || {
+            assert_eq!(ask(&writer, &target).await.status, 200);
+            let keys: Vec<String> = server.command("KEYS *").await;
+            keys.into_iter().next()
+        })
+        .await;
+        let () = server.send(&[b"SET", key.as_bytes(), &spoil]).await;
+        let reader = sidecar(&origin, &url(server.address())).await;
+        opened(&reader).await;
+        let before = origin.count(&target);
+        let answer = ask(&reader, &target).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.text(), body(&target));
+        assert_eq!(origin.count(&target), before + 1, "it was a miss");
+        let counted = reader
+            .metric("outrigger_integrity_failures_total", &[("level", "fleet")])
+            .await;
+        assert!(counted > 0.5, "{counted}");
+        eventually("the value to be replaced", async || {
+            let value: Option<Vec<u8>> = server.send(&[b"GET", key.as_bytes()]).await;
+            (value.as_deref() != Some(&spoil)).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_sentinel_failover_under_load_harms_no_request() {
+    let origin = origin().await;
+    let mut servers = RedisSentinels::start().await;
+    let sidecar = sidecar(&origin, &servers.keys()).await;
+    is_up(&sidecar, true).await;
+    let load = load(&sidecar);
+    load.more(500).await;
+    let primary = servers.primary().await;
+    let old = primary.port();
+    primary.kill().await;
+    load.more(500).await;
+    servers.failed_over(old).await;
+    is_up(&sidecar, true).await;
+    load.more(500).await;
+    unharmed(load).await;
+}
+
+#[tokio::test]
+async fn a_dead_node_of_a_cluster_under_load_harms_no_request() {
+    let origin = origin().await;
+    let mut cluster = RedisCluster::start_with_replicas().await;
+    let sidecar = sidecar(&origin, &cluster.keys()).await;
+    is_up(&sidecar, true).await;
+    let load = load(&sidecar);
+    load.more(500).await;
+    cluster.nodes()[1].kill().await;
+    load.more(1000).await;
+    is_up(&sidecar, true).await;
+    load.more(500).await;
+    unharmed(load).await;
+}
