@@ -13,7 +13,7 @@ use crate::cache;
 use crate::cache::entry::Entry;
 use crate::cache::flight::Head;
 use crate::cache::observer::Observer;
-use crate::cache::status::{CacheStatus, ForwardReason, Forwarded, Outcome};
+use crate::cache::status::{ForwardReason, Forwarded, Outcome};
 use crate::cache::verdict::{BypassReason, MissReason, RefuseReason};
 use crate::config::Usage;
 use crate::control::state::{ActiveRoute, Snapshot};
@@ -175,16 +175,13 @@ impl Exchange {
 
     /// The `Cache-Status` of a forwarded request; none before it was looked up.
     pub(crate) fn forwarded(&self, status: Option<StatusCode>, outcome: Outcome) -> Option<HeaderValue> {
-        let collapsed = self.record.cache == CacheResult::Collapsed;
-        let forwarded = |reason| {
-            CacheStatus::Forwarded(Forwarded {
-                reason,
-                status,
-                outcome,
-                collapsed,
-            })
+        let forwarded = Forwarded {
+            reason: self.forwarded?,
+            status,
+            outcome,
+            collapsed: self.record.cache == CacheResult::Collapsed,
         };
-        self.forwarded.map(|reason| forwarded(reason).to_value())
+        Some(self.worker.cache_status.of(forwarded))
     }
 
     /// Notes what went wrong.

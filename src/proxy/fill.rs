@@ -88,6 +88,7 @@ impl Fill {
         let requested = self.worker.state.clock.now();
         let outgoing = Outgoing {
             head: &|| self.head(),
+            encoded: &[],
             payload: Payload::Whole(self.body.clone()),
             kind: self.kind,
             interims: self.interims.as_ref(),

@@ -5,6 +5,7 @@ pub(crate) mod answer;
 pub mod body;
 pub mod connection;
 pub mod downstream;
+mod encoded;
 pub(crate) mod error;
 pub(crate) mod exchange;
 mod fetch;
