@@ -19,7 +19,7 @@ use criterion::{Criterion, Throughput};
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, DATE, ETAG, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use outrigger::cache::canonical::body_digest;
+use outrigger::cache::canonical;
 use outrigger::cache::control::RequestControl;
 use outrigger::cache::entry::{Entry, NewEntry, Notes};
 use outrigger::cache::key::{Key, KeyParts};
@@ -96,7 +96,7 @@ fn key(criterion: &mut Criterion) {
     let body = chat_body();
     group.throughput(Throughput::Bytes(body.len() as u64));
     group.bench_function("digest of a JSON body", |bencher| {
-        bencher.iter(|| body_digest(Some(&json), black_box(&body), ignore));
+        bencher.iter(|| canonical::read(Some(&json), black_box(&body), ignore).digest);
     });
     group.finish();
 }
@@ -132,6 +132,7 @@ fn decisions(criterion: &mut Criterion) {
         method: &Method::GET,
         headers: &asked,
         partitioned: true,
+        for_part: false,
     };
     let times = Times {
         requested: NOW,

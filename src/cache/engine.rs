@@ -3,13 +3,13 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::adaptive::adapt;
-use super::age::Times;
 use super::control::RequestControl;
 use super::digest::KeyDigest;
 use super::entry::{Entry, NewEntry, Notes};
+use super::failures::Failures;
 use super::fields;
 use super::flight::{Beginning, Flights, Leader, Ticket};
 use super::groups;
@@ -19,12 +19,13 @@ use super::memory::Memory;
 use super::negative::NegativeMemory;
 use super::policy::Stored;
 use super::purge::{PurgeLog, Purged, target_of};
-use super::reuse::{self, Use};
+use super::reuse::{self, Failure, Use};
+use super::search::SearchRules;
 use super::sketch::UseSketch;
 use super::slot::{Selected, Slot};
 use super::tags::tags_of;
 use super::vary::Nominated;
-use super::verdict::MissReason;
+use super::verdict::{MissReason, RefuseReason};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 
@@ -44,6 +45,10 @@ pub struct Cache {
     pub flights: Flights,
     /// Keys that proved uncacheable a moment ago.
     pub hit_for_miss: NegativeMemory,
+    /// Keys whose fetch failed a moment ago.
+    pub failures: Failures,
+    /// Which parameters of queries count, where responses say so.
+    pub searches: SearchRules,
     /// Targets that unsafe methods have changed.
     pub invalidations: Invalidations,
     /// How often keys missed, for routes that store only what is used again; made for the first of them.
@@ -55,6 +60,8 @@ pub struct Cache {
 pub enum Lookup {
     /// Usable as it is.
     Fresh(Arc<Entry>),
+    /// A stored part that holds what the request asks for, usable as it is.
+    Part(Arc<Entry>),
     /// Usable now, but due for validation behind the client's back.
     Refresh(Arc<Entry>),
     /// Not usable without the origin.
@@ -71,6 +78,8 @@ pub enum Lookup {
 pub struct Request<'a> {
     /// Its key.
     pub key: &'a Key,
+    /// Its method.
+    pub method: &'a Method,
     /// Its header fields; `Vary` is about these.
     pub headers: &'a HeaderMap,
 }
@@ -114,24 +123,30 @@ impl Cache {
             memory: levels.memory.as_ref().map(Memory::new),
             purges,
             flights: Flights::new(),
-            hit_for_miss: NegativeMemory::new(HIT_FOR_MISS_KEYS, HIT_FOR_MISS, clock),
+            hit_for_miss: NegativeMemory::new(HIT_FOR_MISS_KEYS, HIT_FOR_MISS, clock.clone()),
+            failures: Failures::new(clock),
+            searches: SearchRules::default(),
             invalidations: Invalidations::default(),
             uses: OnceLock::new(),
         }
     }
 
     /// Looks for an entry that may answer the request. An entry of the request's own partition is preferred to
-    /// an explicitly public one.
+    /// an explicitly public one, and a whole response to a part of it.
     pub fn lookup(&self, request: &Request<'_>, control: &RequestControl, now: Timestamp) -> Lookup {
-        self.find(Memory::get, request, control, now)
+        let found = self.find(Memory::get, request, control, now);
+        let found = self.or_by_rule(Memory::get, found, request, control, now);
+        self.or_part(Memory::get, found, request, control, now)
     }
 
     /// The same for an onlooker: it does not count as a use where the level can tell.
     pub fn peek(&self, request: &Request<'_>, control: &RequestControl, now: Timestamp) -> Lookup {
-        self.find(Memory::peek, request, control, now)
+        let found = self.find(Memory::peek, request, control, now);
+        let found = self.or_by_rule(Memory::peek, found, request, control, now);
+        self.or_part(Memory::peek, found, request, control, now)
     }
 
-    fn find(
+    pub(super) fn find(
         &self,
         slot: impl Fn(&Memory, &KeyDigest) -> Option<Arc<Slot>>,
         request: &Request<'_>,
@@ -226,6 +241,18 @@ impl Cache {
         }
     }
 
+    /// Whether `entry` may be served because the origin failed. What an unsafe request has invalidated must be
+    /// validated before it is sent again (RFC 9111, section 4.4).
+    pub fn may_stand_in(
+        &self,
+        entry: &Entry,
+        control: &RequestControl,
+        failure: Failure,
+        now: Timestamp,
+    ) -> bool {
+        !self.is_invalidated(entry) && reuse::may_use_on_error(entry.life(), control, failure, now)
+    }
+
     /// Counts one use of `key` that nothing stored could answer; how many there were lately, with this one.
     pub fn count_use(&self, key: &Key) -> u16 {
         self.uses.get_or_init(UseSketch::new).count(key.primary())
@@ -277,14 +304,18 @@ impl Cache {
         }
     }
 
-    /// Stores a complete response. Returns whether it was kept.
-    pub fn store(&self, fill: &Fill<'_>, body: &[bytes::Bytes]) -> Option<Arc<Entry>> {
-        let memory = self.memory.as_ref()?;
-        let (digest, public) = match fill.key.public() {
+    /// Stores a complete response, unless what is stored already is from a later fill.
+    ///
+    /// # Errors
+    /// Why the level does not take it.
+    pub fn store(&self, fill: &Fill<'_>, body: &[bytes::Bytes]) -> Result<Arc<Entry>, RefuseReason> {
+        let memory = self.memory.as_ref().ok_or(RefuseReason::ReadOnly)?;
+        let key = self.key_by_rule(fill);
+        let (digest, public) = match key.public() {
             Some(shared) if fill.stored.public => (shared, true),
-            _ => (fill.key.primary(), fill.stored.public),
+            _ => (key.primary(), fill.stored.public),
         };
-        let label = fill.key.label();
+        let label = key.label();
         let rules = fill.route.cache.as_ref();
         let tags = rules.map_or_else(Vec::new, |rules| {
             tags_of(rules, fill.headers, fill.asked, fill.asked_body)
@@ -292,7 +323,7 @@ impl Cache {
         let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
         let headers = fields::storable(fill.headers, &fill.stored.strip);
         let entry = Entry::build(NewEntry {
-            full_key: fill.key.full(fill.key.public().is_some() && public),
+            full_key: key.full(key.public().is_some() && public),
             label: &label,
             route: Arc::clone(&fill.route.name),
             tenant: fill.tenant,
@@ -310,46 +341,10 @@ impl Cache {
             stored_at: fill.began,
             fetch_time: fill.fetch_time,
         });
-        memory.put(digest, Arc::clone(&entry)).then_some(entry)
-    }
-
-    /// Replaces `old` by what a 304 made of it. Returns the new entry, kept or not.
-    pub fn refresh(
-        &self,
-        key: &Key,
-        old: &Arc<Entry>,
-        headers: &HeaderMap,
-        stored: &Stored,
-        position: u64,
-        times: Times,
-    ) -> Arc<Entry> {
-        let headers = fields::storable(headers, &stored.strip);
-        let life = adapt(stored, Some(old), |_| true);
-        let entry = old.refreshed(
-            &headers,
-            life,
-            position,
-            times.requested,
-            times.received.since(times.requested),
-        );
-        if let Some(memory) = &self.memory {
-            memory.put(self.home(key, old), Arc::clone(&entry));
+        if !memory.has_room_for(&entry) {
+            return Err(RefuseReason::TooLarge);
         }
-        entry
-    }
-
-    /// Takes out one entry that must not be used again.
-    pub fn remove(&self, key: &Key, entry: &Arc<Entry>) {
-        if let Some(memory) = &self.memory {
-            memory.remove_entry(self.home(key, entry), entry);
-        }
-    }
-
-    /// The digest under which `entry`, found by `key`, is kept.
-    fn home<'k>(&self, key: &'k Key, entry: &Entry) -> &'k KeyDigest {
-        match key.public() {
-            Some(shared) if entry.full_key() == key.full(true) => shared,
-            _ => key.primary(),
-        }
+        memory.put(digest, Arc::clone(&entry));
+        Ok(entry)
     }
 }

@@ -28,6 +28,21 @@ pub struct Life {
 }
 
 impl Life {
+    /// Fresh for so long from `made` on, and of no use after that.
+    #[cfg(test)]
+    pub(crate) fn fresh(made: Timestamp, fresh_for: Duration) -> Self {
+        Self {
+            generated_at: made,
+            fresh_for,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            stale_if_disconnected: Duration::ZERO,
+            must_revalidate: false,
+            always_validate: false,
+            adapted: None,
+        }
+    }
+
     /// Current age (RFC 9111, section 4.2.3).
     pub fn age(&self, now: Timestamp) -> Duration {
         now.since(self.generated_at)

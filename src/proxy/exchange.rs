@@ -33,7 +33,7 @@ pub(crate) struct Exchange {
     pub(crate) record: RequestRecord,
     /// Bytes of the request body, counted where they are read; none without a body.
     pub(crate) received: Option<Arc<AtomicU64>>,
-    /// The head of the flight that answers, when its body is looked at.
+    /// The head of the flight that answers.
     flight: Option<Arc<Head>>,
     /// Looks at a body that comes straight from the upstream, where its tokens are counted.
     observer: Option<Box<Observer>>,
@@ -113,7 +113,7 @@ impl Exchange {
     /// Notes that the answer comes from the flight with this head.
     pub(crate) fn aboard(&mut self, head: &Arc<Head>) {
         self.record.stored = true;
-        self.flight = head.is_observed().then(|| Arc::clone(head));
+        self.flight = Some(Arc::clone(head));
     }
 
     /// Notes that the answer comes from this entry, so that nobody has to be paid for it.

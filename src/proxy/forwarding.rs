@@ -239,13 +239,7 @@ fn chain(asked: &HeaderMap, origin: &Origin, elements: &Elements) -> Option<Head
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let field = |(name, value): &(&'static str, &'static str)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        };
-        fields.iter().map(field).collect()
-    }
+    use crate::cache::fixture::headers as map;
 
     fn peer() -> SocketAddr {
         "10.1.2.3:4000".parse().unwrap()

@@ -152,13 +152,7 @@ pub(super) fn via(version: Version) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let field = |(name, value): &(&'static str, &'static str)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        };
-        fields.iter().map(field).collect()
-    }
+    use crate::cache::fixture::headers as map;
 
     /// What an upstream gets of `asked` from a stranger.
     fn sent(asked: &HeaderMap, protected: &[HeaderName]) -> HeaderMap {

@@ -185,7 +185,9 @@ pub(crate) fn invalidate<B>(
             Some((path, query)) => (path, Some(query)),
             None => (target.as_str(), None),
         };
-        for form in query::forms(query, rules()) {
+        let named = query::join(&authority, path, None);
+        let forms = query::forms(query, rules());
+        for form in state.cache.searches.with_forms(&named, forms) {
             let mark = query::join(&authority, path, form.as_deref());
             state.cache.invalidations.mark(&mark, now);
         }

@@ -224,8 +224,13 @@ async fn bypasses_and_refusals_are_told() {
     so(&sidecar, upgrade, "bypass", &["upgrade"]).await;
 
     let range = || get("/api/a").with("range", "bytes=0-0");
-    let told = so(&sidecar, range(), "miss", &["uri-miss"]).await;
+    let several = get("/api/a").with("range", "bytes=0-0,5-5");
+    let told = so(&sidecar, several, "miss", &["uri-miss"]).await;
     assert_eq!(told["store"]["reason"], "partial", "{told}");
+    let told = so(&sidecar, range(), "miss", &["uri-miss"]).await;
+    assert_eq!(told["store"]["would"], true, "{told}");
+    // The origin ignores ranges: what it sent is the whole.
+    sidecar.purge(&json!({"pattern": "api:*/api/a"})).await;
     misses_then_hits(&sidecar, get("/api/a")).await;
     so(&sidecar, range(), "hit", &["fresh"]).await;
 

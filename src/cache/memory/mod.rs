@@ -48,14 +48,20 @@ impl Memory {
         self.backing.peek(digest)
     }
 
+    /// Whether `entry` is within the object limit and could be admitted.
+    pub fn has_room_for(&self, entry: &Arc<Entry>) -> bool {
+        let body = u64::try_from(entry.body_len()).unwrap_or(u64::MAX);
+        let slot = Slot::new(Arc::clone(entry));
+        body <= self.max_object && slot.weight() <= self.backing.max_slot_weight()
+    }
+
     /// Adds `entry` to the variants under `digest`. False, and nothing changes, when its body is larger than the
     /// level's object limit, the entry could not be admitted at all, or what it would replace is from a later fill.
     pub fn put(&self, digest: &KeyDigest, entry: Arc<Entry>) -> bool {
-        let body = u64::try_from(entry.body_len()).unwrap_or(u64::MAX);
-        let slot = Slot::new(Arc::clone(&entry));
-        if body > self.max_object || slot.weight() > self.backing.max_slot_weight() {
+        if !self.has_room_for(&entry) {
             return false;
         }
+        let slot = Slot::new(Arc::clone(&entry));
         let _writer = self.writer(digest).lock();
         let slot = match self.backing.peek(digest) {
             Some(before) if before.is_newer_than(&entry) => return false,
