@@ -58,13 +58,28 @@ impl Key {
         let mut bytes = Vec::with_capacity(192 + parts.path.len() + parts.query.map_or(0, str::len));
         write_shared(parts, &mut bytes);
         let shared = bytes.len();
-        write_partition(partition, &mut bytes);
-        let public = (also_public && partition != Partition::None).then(|| digest(&bytes[..shared]));
+        let Some((kind, whose)) = kind_and_digest(&partition) else {
+            let (primary, public) = (digest(&bytes), None);
+            return Self {
+                bytes,
+                shared,
+                primary,
+                public,
+            };
+        };
+        let public = also_public.then(|| digest(&bytes));
+        bytes.push(kind);
+        let primary = match &public {
+            // What has been digested once is not digested again.
+            Some(public) => digest_of(whose, &with_kind(public, kind)),
+            None => digest_of(whose, &bytes),
+        };
+        bytes.extend_from_slice(whose);
         Self {
-            primary: digest(&bytes),
-            public,
             bytes,
             shared,
+            primary,
+            public,
         }
     }
 
@@ -291,17 +306,12 @@ fn is_override(name: &str) -> bool {
     )
 }
 
-fn write_partition(partition: Partition, out: &mut Vec<u8>) {
+/// The partition as the key holds it.
+fn kind_and_digest(partition: &Partition) -> Option<(u8, &[u8; 32])> {
     match partition {
-        Partition::None => {}
-        Partition::Principal(digest) => {
-            out.push(PRINCIPAL);
-            out.extend_from_slice(&digest);
-        }
-        Partition::Tenant(digest) => {
-            out.push(TENANT);
-            out.extend_from_slice(&digest);
-        }
+        Partition::None => None,
+        Partition::Principal(digest) => Some((PRINCIPAL, digest)),
+        Partition::Tenant(digest) => Some((TENANT, digest)),
     }
 }
 
@@ -319,6 +329,17 @@ const SUFFIX_HEAD: u8 = 5;
 /// The digest of a key's full bytes.
 pub(super) fn digest(bytes: &[u8]) -> KeyDigest {
     KeyDigest(*blake3::hash(bytes).as_bytes())
+}
+
+fn with_kind(digest: &KeyDigest, kind: u8) -> [u8; 33] {
+    let mut bytes = [kind; 33];
+    bytes[..32].copy_from_slice(&digest.0);
+    bytes
+}
+
+/// The digest in one partition. A digest is as good a key of the hash as any, and costs no block of its input.
+fn digest_of(whose: &[u8; 32], bytes: &[u8]) -> KeyDigest {
+    KeyDigest(*blake3::keyed_hash(whose, bytes).as_bytes())
 }
 
 #[cfg(test)]
@@ -356,8 +377,12 @@ mod tests {
             Key::build(&parts, Partition::Principal([1; 32]), false).public(),
             None
         );
-        let tenant = Key::build(&parts, Partition::Tenant([1; 32]), false);
-        assert_ne!(tenant.primary(), principal.primary());
+        for also_public in [false, true] {
+            let key = |partition| *Key::build(&parts, partition, also_public).primary();
+            let principal = key(Partition::Principal([1; 32]));
+            assert_ne!(principal, key(Partition::Tenant([1; 32])));
+            assert_ne!(principal, key(Partition::Principal([2; 32])));
+        }
     }
 
     #[test]
