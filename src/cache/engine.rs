@@ -131,8 +131,8 @@ impl Cache {
         }
     }
 
-    /// Looks for an entry that may answer the request. An entry of the request's own partition is preferred to
-    /// an explicitly public one, and a whole response to a part of it.
+    /// Looks for an entry that may answer the request: of the request's own partition, or an explicitly public one if
+    /// that answers better or is more recent; and a whole response rather than a part of it.
     pub fn lookup(&self, request: &Request<'_>, control: &RequestControl, now: Timestamp) -> Lookup {
         let found = self.find(Memory::get, request, control, now);
         let found = self.or_by_rule(Memory::get, found, request, control, now);
@@ -154,20 +154,11 @@ impl Cache {
         now: Timestamp,
     ) -> Lookup {
         let own = self.judge(&slot, request, false, control, now);
-        if request.key.public().is_none() || !matches!(own, Lookup::Miss { .. }) {
+        if request.key.public().is_none() {
             return own;
         }
-        match (&own, self.judge(&slot, request, true, control, now)) {
-            (_, shared @ (Lookup::Fresh(_) | Lookup::Refresh(_))) => shared,
-            (
-                Lookup::Miss {
-                    reason: MissReason::Uri,
-                    ..
-                },
-                shared,
-            ) => shared,
-            _ => own,
-        }
+        let shared = self.judge(&slot, request, true, control, now);
+        if is_preferred(&shared, &own) { shared } else { own }
     }
 
     fn judge(
@@ -346,5 +337,29 @@ impl Cache {
         }
         memory.put(digest, Arc::clone(&entry));
         Ok(entry)
+    }
+}
+
+/// Whether a request is better answered by what is for everyone than by its own: the one that needs the origin less, and
+/// of two alike the more recent (RFC 9111, section 4).
+fn is_preferred(shared: &Lookup, own: &Lookup) -> bool {
+    match (shared, own) {
+        (Lookup::Fresh(theirs), Lookup::Fresh(mine))
+        | (Lookup::Refresh(theirs), Lookup::Refresh(mine))
+        | (
+            Lookup::Miss {
+                stale: Some(theirs), ..
+            },
+            Lookup::Miss {
+                stale: Some(mine), ..
+            },
+        ) => theirs.stored_at() > mine.stored_at(),
+        (_, Lookup::Fresh(_)) => false,
+        (Lookup::Fresh(_), _) => true,
+        (_, Lookup::Refresh(_)) => false,
+        (Lookup::Refresh(_), _) => true,
+        (Lookup::Miss { .. }, Lookup::Miss { reason, .. }) => *reason == MissReason::Uri,
+        // Parts are looked for when neither has anything.
+        (Lookup::Part(_), _) | (_, Lookup::Part(_)) => false,
     }
 }

@@ -100,6 +100,14 @@ impl Key {
         &self.bytes[..length]
     }
 
+    /// The digest under which what has these [full bytes](Key::full) is kept, if they are this key's.
+    pub fn home(&self, full: &[u8]) -> Option<&KeyDigest> {
+        if full == self.full(false) {
+            return Some(&self.primary);
+        }
+        self.public.as_ref().filter(|_| full == self.full(true))
+    }
+
     /// Where the part of the response is kept that a request for a range fetched: under a key of its own, so that no
     /// lookup can take it for the response.
     pub fn of_part(&self) -> Self {
@@ -327,7 +335,7 @@ const SUFFIX_RANGE: u8 = 4;
 const SUFFIX_HEAD: u8 = 5;
 
 /// The digest of a key's full bytes.
-pub(super) fn digest(bytes: &[u8]) -> KeyDigest {
+fn digest(bytes: &[u8]) -> KeyDigest {
     KeyDigest(*blake3::hash(bytes).as_bytes())
 }
 

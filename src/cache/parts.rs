@@ -110,7 +110,7 @@ impl Cache {
             },
             &body,
         )?;
-        self.remove(&old);
+        self.remove(fill.key, &old);
         Ok(entry)
     }
 

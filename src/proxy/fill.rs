@@ -15,15 +15,15 @@ use super::headers;
 use super::interim::InterimSender;
 use super::relay::Arrival;
 use super::worker::Worker;
-use crate::cache::age::Times;
+use crate::cache::age::{Times, initial_age};
 use crate::cache::conditional::{self, HeadSays, head_says};
 use crate::cache::confirm::Confirmation;
 use crate::cache::control::RequestControl;
-use crate::cache::date;
 use crate::cache::digest::KeyDigest;
-use crate::cache::entry::Entry;
+use crate::cache::entry::{Entry, Refreshed};
 use crate::cache::failures::Failed;
 use crate::cache::flight::{FlightError, Grounds, Leader};
+use crate::cache::life::Life;
 use crate::cache::observer::Observer;
 use crate::cache::partition::credentials;
 use crate::cache::policy::{self, RequestFacts, Stored};
@@ -32,6 +32,7 @@ use crate::cache::request::{Errand, Keyed};
 use crate::cache::reuse::Failure;
 use crate::cache::vary::Nominated;
 use crate::cache::verdict::RefuseReason;
+use crate::cache::{date, fields};
 use crate::clock::Timestamp;
 use crate::control::state::ActiveRoute;
 use crate::telemetry::record::{Attempt, TraceContext};
@@ -208,7 +209,7 @@ impl Fill {
     fn let_through(&self, leader: Leader, waits: bool, response: &Response<UpstreamBody>) {
         let (cache, status) = (&self.worker.state.cache, response.status());
         match &self.stale {
-            Some(old) if replaces(status) && self.tells(old, response) => cache.remove(old),
+            Some(old) if replaces(status) && self.tells(old, response) => cache.remove(&self.keyed.key, old),
             _ => {}
         }
         if !failed(status) {
@@ -303,21 +304,37 @@ impl Fill {
             Errand::Head => &Method::GET,
             Errand::Whole | Errand::Part => &self.method,
         };
-        let Ok((stored, _)) = self.may_store(method, old.status(), &merged, times) else {
-            // The origin confirms the body and forbids keeping it: it answers those aboard, and nobody after.
-            cache.remove(old);
-            return Arc::clone(old);
-        };
-        let confirmation = Confirmation {
-            route: &self.route.config,
-            asked: &self.asked,
-            asked_body: &self.body,
-            headers: &merged,
-            stored: &stored,
-            position: self.position,
-            times,
-        };
-        cache.refresh(old, &confirmation)
+        match self.may_store(method, old.status(), &merged, times) {
+            Ok((stored, nominated)) => {
+                let confirmation = Confirmation {
+                    route: &self.route.config,
+                    asked: &self.asked,
+                    asked_body: &self.body,
+                    headers: &merged,
+                    stored: &stored,
+                    nominated,
+                    position: self.position,
+                    times,
+                };
+                cache.refresh(&self.keyed.key, old, &confirmation)
+            }
+            // The origin confirms the body and forbids keeping it: it answers those aboard, with the fields that forbid
+            // it to their caches too, and nobody after.
+            Err(_) => {
+                cache.remove(&self.keyed.key, old);
+                old.refreshed(Refreshed {
+                    full_key: old.full_key(),
+                    tags: &[],
+                    nominated: old.nominated().clone(),
+                    headers: &fields::storable(&merged, &[]),
+                    life: Life::over(times.received.minus(initial_age(&merged, times))),
+                    position: self.position,
+                    public: old.public(),
+                    stored_at: times.requested,
+                    fetch_time: times.received.since(times.requested),
+                })
+            }
+        }
     }
 
     /// The answer to a HEAD may confirm what is stored as well (RFC 9111, section 4.3.5).

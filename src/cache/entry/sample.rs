@@ -21,11 +21,15 @@ pub(in crate::cache) fn life() -> Life {
 
 /// An entry with this life.
 pub(in crate::cache) fn entry_with_life(label: &str, life: Life) -> Arc<Entry> {
-    entry(label, &[], 0).refreshed(Refreshed {
-        headers: &HeaderMap::new(),
+    let entry = entry(label, &[], 0);
+    entry.refreshed(Refreshed {
+        full_key: entry.full_key(),
         tags: &[],
+        nominated: entry.nominated().clone(),
+        headers: &HeaderMap::new(),
         life,
         position: 0,
+        public: false,
         stored_at: Timestamp::from_secs(1),
         fetch_time: Duration::ZERO,
     })

@@ -122,13 +122,17 @@ fn a_refreshed_entry_keeps_body_and_identity_and_forgets_purges() {
     let mut merged = headers();
     merged.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=5"));
     let refreshed = entry.refreshed(Refreshed {
+        full_key: entry.full_key(),
+        nominated: entry.nominated().clone(),
         headers: &merged,
         tags: &["other"],
         life: sample::life(),
         position: 12,
+        public: false,
         stored_at: Timestamp::from_secs(20),
         fetch_time: Duration::from_millis(1),
     });
+    assert!(entry.public() && !refreshed.public());
     assert_eq!(
         (entry.fetch_time().as_millis(), refreshed.fetch_time().as_millis()),
         (3, 1)
