@@ -27,6 +27,8 @@ mod isolation;
 mod lifecycle;
 mod lifetimes;
 mod malformed;
+mod model;
+mod principals;
 mod purge;
 mod queries;
 mod races;
