@@ -20,14 +20,28 @@ impl World {
                 ("GET", Some(304)) => self.learn_confirmed(ask, contact, played, served.as_ref()),
                 // The answer to HEAD may change what is stored, and need not (RFC 9111, section 4.3.5).
                 ("HEAD", _) => {
-                    let same = |stored: &&Stored| stored.fields.get("etag") == contact.fields.get("etag");
+                    let same = |stored: &&Stored| {
+                        contact.status == Some(304) || stored.fields.get("etag") == contact.fields.get("etag")
+                    };
                     let known = self
                         .stored
                         .iter()
                         .filter(|stored| self.use_of(stored, ask, played.from) > Use::Never);
+                    // It may be as well of the request that had it confirmed.
+                    let asked = Ask {
+                        method: "GET",
+                        ..ask.clone()
+                    };
                     let updated: Vec<Stored> = known
                         .filter(same)
                         .map(|stored| stored.confirmed(contact, order))
+                        .flat_map(|now| {
+                            let own = Stored {
+                                asked: asked.clone(),
+                                ..now.clone()
+                            };
+                            [now, own]
+                        })
                         .collect();
                     self.stored.extend(updated);
                 }
