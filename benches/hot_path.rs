@@ -22,7 +22,7 @@ use criterion::{Criterion, Throughput};
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, DATE, ETAG, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use outrigger::cache::canonical::body_digest;
+use outrigger::cache::canonical;
 use outrigger::cache::control::RequestControl;
 use outrigger::cache::entry::{Entry, NewEntry, Notes};
 use outrigger::cache::key::{Key, KeyParts};
@@ -42,6 +42,8 @@ const ENTRIES: usize = 100_000;
 const STRIDE: usize = 7_919;
 /// Bytes of a response body.
 const BODY: usize = 1024;
+/// Bytes of a request with a conversation.
+const CHAT: usize = 4096;
 /// 13 September 2020, 12:26:40 GMT.
 const NOW: Timestamp = Timestamp::from_secs(1_600_000_000);
 
@@ -78,16 +80,19 @@ fn routing(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Building a key: for everyone, for one principal, and with a JSON body.
+/// Building a key: for everyone, for one principal, for one who is also given what is public, and with a JSON body.
 fn key(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("key");
-    let (shared, own, chat) = (route("shared"), route("own"), route("chat"));
+    let (shared, own, safe, chat) = (route("shared"), route("own"), route("safe"), route("chat"));
     let headers = request_headers();
     group.bench_function("shared", |bencher| {
         bencher.iter(|| key_of(&shared, &headers, "/models/7"))
     });
     group.bench_function("per principal", |bencher| {
         bencher.iter(|| key_of(&own, &headers, "/models/7"))
+    });
+    group.bench_function("per principal or public", |bencher| {
+        bencher.iter(|| key_of(&safe, &headers, "/models/7"))
     });
 
     let ignore = &rules(&chat)
@@ -100,7 +105,7 @@ fn key(criterion: &mut Criterion) {
     let body = chat_body();
     group.throughput(Throughput::Bytes(body.len() as u64));
     group.bench_function("digest of a JSON body", |bencher| {
-        bencher.iter(|| body_digest(Some(&json), black_box(&body), ignore));
+        bencher.iter(|| canonical::read(Some(&json), black_box(&body), ignore).digest);
     });
     group.finish();
 }
@@ -136,6 +141,7 @@ fn decisions(criterion: &mut Criterion) {
         method: &Method::GET,
         headers: &asked,
         partitioned: true,
+        for_part: false,
     };
     let times = Times {
         requested: NOW,
@@ -282,14 +288,21 @@ fn headers(fields: &[(HeaderName, &'static str)]) -> HeaderMap {
         .collect()
 }
 
-/// A conversation of a few thousand bytes.
+/// A conversation of 4 KiB.
 fn chat_body() -> Vec<u8> {
-    let messages: Vec<_> = (0..20)
-        .map(|n| serde_json::json!({"role": "user", "content": format!("{n}: {}", "words and words ".repeat(8))}))
-        .collect();
-    let request =
-        serde_json::json!({"user": "u-1", "model": "large", "temperature": 0.0, "messages": messages});
-    request.to_string().into_bytes()
+    let with_last = |last: usize| {
+        let messages: Vec<_> = (0..24)
+            .map(|n| format!("{n}: {}", "words and words ".repeat(8)))
+            .chain(["x".repeat(last)])
+            .map(|content| serde_json::json!({"role": "user", "content": content}))
+            .collect();
+        serde_json::json!({"user": "u-1", "model": "large", "temperature": 0.0, "messages": messages})
+            .to_string()
+            .into_bytes()
+    };
+    let body = with_last(CHAT.saturating_sub(with_last(0).len()));
+    assert_eq!(body.len(), CHAT, "the conversation fits into the body");
+    body
 }
 
 /// The parts of a configuration that no benchmark is about.
@@ -306,7 +319,7 @@ cache:
 routes:
 "#;
 
-/// The route called `name`: `shared`, `own` or `chat`.
+/// The route called `name`: `shared`, `own`, `safe` or `chat`.
 fn route(name: &str) -> Arc<Route> {
     const ROUTES: &str = r#"
   - name: shared
@@ -317,6 +330,10 @@ fn route(name: &str) -> Arc<Route> {
     match: {path_prefix: /own/}
     upstream: hub
     cache: {mode: "on", vary: {principal: true}, share: principal}
+  - name: safe
+    match: {path_prefix: /safe/}
+    upstream: hub
+    cache: {mode: "on"}
   - name: chat
     match: {path: /v1/chat/completions, methods: [POST]}
     upstream: hub

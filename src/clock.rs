@@ -115,6 +115,17 @@ impl Clock {
         }
     }
 
+    /// The moment as the runtime's timers have it. A manual clock's moments are all now.
+    pub fn instant(&self, at: Timestamp) -> tokio::time::Instant {
+        match &self.0 {
+            Source::System {
+                wall_at_start,
+                started,
+            } => tokio::time::Instant::from_std(*started + at.since(*wall_at_start)),
+            Source::Manual(_) => tokio::time::Instant::now(),
+        }
+    }
+
     /// Moves a manual clock forward; a system clock moves by itself and ignores the call.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(micros) = &self.0 {

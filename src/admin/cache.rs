@@ -11,7 +11,7 @@ use super::Context;
 use super::problem::{self, Problem};
 use crate::cache::digest::KeyDigest;
 use crate::cache::partition::tenant_digest;
-use crate::cache::purge::{Mode, Selector};
+use crate::cache::purge::{Mode, Selector, canonical_url};
 use crate::cache::query;
 use crate::telemetry::Event;
 
@@ -213,7 +213,9 @@ fn urls(context: &Context, urls: &[String]) -> Vec<Selector> {
             Some((path, query)) => (path, Some(query)),
             None => (url, None),
         };
-        for form in query::forms(query, rules()) {
+        let searches = &context.state.cache.searches;
+        let forms = query::forms(query, rules());
+        for form in searches.with_forms(&canonical_url(path), forms) {
             selectors.push(Selector::Url(query::join("", path, form.as_deref())));
         }
     }

@@ -75,7 +75,7 @@ impl Stored {
         now: Timestamp,
     ) -> Self {
         let reason = match cache.use_of(Arc::clone(entry), digest, &RequestControl::default(), now) {
-            Lookup::Fresh(_) => None,
+            Lookup::Fresh(_) | Lookup::Part(_) => None,
             Lookup::Refresh(_) => Some("stale-while-revalidate"),
             Lookup::Miss { reason, .. } => Some(reason.as_str()),
         };

@@ -18,9 +18,11 @@ use super::problem::Problem;
 use crate::cache::digest::KeyDigest;
 use crate::cache::engine::{self, Lookup};
 use crate::cache::entry::Entry;
-use crate::cache::key::KeyParts;
+use crate::cache::failures::Failed;
+use crate::cache::key::{Key, KeyParts};
 use crate::cache::query;
 use crate::cache::request::{self, AfterMiss, Keyed};
+use crate::cache::reuse::Failure;
 use crate::cache::status::{CacheStatus, ForwardReason, Forwarded, Outcome};
 use crate::cache::verdict::{BypassReason, MissReason};
 use crate::clock::Timestamp;
@@ -234,9 +236,10 @@ impl Subject<'_> {
         let cache = &self.context.state.cache;
         let asked = engine::Request {
             key: &keyed.key,
+            method: &request.method,
             headers: &request.headers,
         };
-        let (lookup, level) = self.look(request, rules, &asked).await;
+        let (lookup, level) = self.look(rules, &asked).await;
         let hit = |name, reason, unstored, entry: Arc<Entry>| Verdict {
             name,
             reasons: vec![reason],
@@ -248,20 +251,21 @@ impl Subject<'_> {
             level: level.clone(),
         };
         let (reason, stale) = match lookup {
-            Lookup::Fresh(entry) => return hit("hit", "fresh", Some("fresh"), entry),
+            Lookup::Fresh(entry) | Lookup::Part(entry) => return hit("hit", "fresh", Some("fresh"), entry),
             Lookup::Refresh(entry) => {
-                let unstored = match request::after_miss(cache, rules, &request.method, &asked, true) {
+                let unstored = match request::after_miss(cache, rules, &asked, true) {
                     AfterMiss::Pass(reason) => Some(reason.as_str()),
                     AfterMiss::Bypass(reason) => Some(reason.as_str()),
-                    AfterMiss::Fill | AfterMiss::Refuse => None,
+                    AfterMiss::BackOff(failed) => Some(failed.error.kind),
+                    AfterMiss::Fill(_) | AfterMiss::Refuse => None,
                 };
                 return hit("stale", "stale-while-revalidate", unstored, entry);
             }
             Lookup::Miss { reason, stale } => (reason, stale),
         };
         let missed = || Verdict::forwarded("miss", vec![reason.as_str()], ForwardReason::Miss(reason));
-        let verdict = match request::after_miss(cache, rules, &request.method, &asked, stale.is_some()) {
-            AfterMiss::Fill => missed(),
+        let verdict = match request::after_miss(cache, rules, &asked, stale.is_some()) {
+            AfterMiss::Fill(_) => missed(),
             AfterMiss::Pass(why) => Verdict {
                 unstored: Some(why.as_str()),
                 ..missed()
@@ -270,6 +274,9 @@ impl Subject<'_> {
                 reasons: vec![reason.as_str(), why.as_str()],
                 ..Verdict::bypass(why)
             },
+            AfterMiss::BackOff(failed) => {
+                self.spared(request, rules, reason.as_str(), stale.as_ref(), failed)
+            }
             AfterMiss::Refuse => Verdict::refused(vec![reason.as_str(), "only-if-cached"]),
         };
         Verdict {
@@ -281,12 +288,7 @@ impl Subject<'_> {
 
     /// Looks in memory, and where that cannot answer in the levels below; with the name of the level that has what is
     /// found.
-    async fn look(
-        &self,
-        request: &Request,
-        rules: &RouteCache,
-        asked: &engine::Request<'_>,
-    ) -> (Lookup, Option<String>) {
+    async fn look(&self, rules: &RouteCache, asked: &engine::Request<'_>) -> (Lookup, Option<String>) {
         let cache = &self.context.state.cache;
         let memory = self.snapshot.config.cache.memory.as_ref();
         let memory = memory.map(|level| level.name.to_string());
@@ -294,7 +296,7 @@ impl Subject<'_> {
         let Lookup::Miss { stale, .. } = &lookup else {
             return (lookup, memory);
         };
-        let next = request::after_miss(cache, rules, &request.method, asked, stale.is_some());
+        let next = request::after_miss(cache, rules, asked, stale.is_some());
         if matches!(next, AfterMiss::Bypass(_)) {
             return (lookup, memory);
         }
@@ -315,18 +317,41 @@ impl Subject<'_> {
         }
     }
 
-    /// Every variant under the key: the request's own, then those that are for everyone; of the levels below memory
-    /// the one that decides.
+    /// What a request gets that is spared a fetch which has just failed for others.
+    fn spared(
+        &self,
+        request: &Request,
+        rules: &RouteCache,
+        missed: &'static str,
+        stale: Option<&Arc<Entry>>,
+        failed: Failed,
+    ) -> Verdict {
+        let cache = &self.context.state.cache;
+        let control = request::control(rules, &request.headers);
+        let stands_in = |failure: &Failure| {
+            stale.is_some_and(|entry| cache.may_stand_in(entry, &control, *failure, self.now))
+        };
+        match failed.failure.filter(stands_in) {
+            Some(failure) => Verdict {
+                name: "stale",
+                ..Verdict::refused(vec![missed, failure.as_str()])
+            },
+            None => Verdict::refused(vec![missed, failed.error.kind]),
+        }
+    }
+
+    /// Every variant under the key: the request's own, those that are for everyone, then stored parts; of the levels
+    /// below memory the one that decides.
     fn stored(&self, keyed: &Keyed, verdict: &Verdict) -> Vec<Variant> {
         let cache = &self.context.state.cache;
         let (Some(memory), Some(level)) = (&cache.memory, &self.snapshot.config.cache.memory) else {
             return Vec::new();
         };
-        let under = |digest: &KeyDigest, public: bool| {
+        let under = |key: &Key, digest: &KeyDigest, public: bool| {
             let slot = memory.peek(digest);
             let variants = slot.iter().flat_map(|slot| slot.variants());
-            let mine = variants
-                .filter(|entry| entry.full_key() == keyed.key.full(public) && (!public || entry.public()));
+            let mine =
+                variants.filter(|entry| entry.full_key() == key.full(public) && (!public || entry.public()));
             mine.map(|entry| Variant {
                 selected: verdict
                     .selected
@@ -336,21 +361,24 @@ impl Subject<'_> {
             })
             .collect::<Vec<_>>()
         };
-        let mut found = under(keyed.key.primary(), false);
-        found.extend(
-            keyed
-                .key
-                .public()
-                .into_iter()
-                .flat_map(|digest| under(digest, true)),
-        );
+        let key = &keyed.key;
+        let mut found = under(key, key.primary(), false);
+        let public = key.public().into_iter();
+        found.extend(public.flat_map(|digest| under(key, digest, true)));
+        if let Some((key, _)) = cache.equivalent(key) {
+            found.extend(under(&key, key.primary(), false));
+            let public = key.public().into_iter();
+            found.extend(public.flat_map(|digest| under(&key, digest, true)));
+        }
+        let part = key.of_part();
+        found.extend(under(&part, part.primary(), false));
         if let (Some(entry), Some(level)) = (&verdict.selected, &verdict.level)
             && !found.iter().any(|variant| variant.selected)
         {
-            let digest = cache.home(&keyed.key, entry);
+            let digest = cache.home(key, entry);
             found.push(Variant {
                 selected: true,
-                stored: Stored::of(cache, level, digest, entry, &self.masking, self.now),
+                stored: Stored::of(cache, level, &digest, entry, &self.masking, self.now),
             });
         }
         found

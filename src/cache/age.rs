@@ -48,6 +48,7 @@ mod tests {
     use super::*;
     use crate::cache::date;
     use crate::cache::fixture::headers;
+    use crate::cache::life::Life;
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
     const AT_ONCE: Times = Times {
@@ -110,6 +111,35 @@ mod tests {
             let found = initial_age(&headers(&[("age", &age), ("date", &date)]), times);
             prop_assert!(times.received.minus(found) <= times.received);
             prop_assert!(found >= times.received.since(times.requested));
+        }
+
+        /// RFC 9111, section 4.2.3. Whoever had the response before says in whole seconds how long; the origin's clock
+        /// says anything; and ours may go back.
+        #[test]
+        fn an_age_is_never_smaller_than_reality(
+            held in 0..1_u64 << 50,
+            skew in prop_oneof![-100_000_000..100_000_000_i64, any::<i64>()],
+            received in prop_oneof![1_600_000_000_000_000..1_700_000_000_000_000_u64, any::<u64>()],
+            delay in 0..100_000_000_u64,
+            on_the_way in 0.0..=1.0,
+            later in prop_oneof![0..1_u64 << 40, any::<u64>()],
+        ) {
+            let received = Timestamp::from_micros(received);
+            let requested = received.minus(Duration::from_micros(delay));
+            let times = Times { requested, received };
+            let age = (held / 1_000_000).to_string();
+            let date = Timestamp::from_secs(received.as_secs().saturating_add_signed(skew).min(253_402_300_799));
+            let mut fields = headers(&[("age", &age)]);
+            fields.insert(header::DATE, date::format(date));
+            let life = Life::over(received.minus(initial_age(&fields, times)));
+            let arrived = Duration::from_micros(held) + times.received.since(requested).mul_f64(on_the_way);
+            // Nothing is older than the beginning of time, and no second is told in parts.
+            let real = |now: Timestamp| (arrived + now.since(received)).min(now.since(Timestamp::default()));
+            let now = received.plus(Duration::from_micros(later));
+            prop_assert!(life.age(now) + Duration::from_secs(1) > real(now), "{:?} < {:?}", life.age(now), real(now));
+            let before = received.minus(Duration::from_micros(later));
+            prop_assert!(life.age(before) <= life.age(received));
+            prop_assert!(life.age(received) <= life.age(now));
         }
     }
 }

@@ -17,6 +17,9 @@ static CONDITIONS: [HeaderName; 6] = [
     header::RANGE,
 ];
 
+/// Those that are about a range.
+static RANGED: [HeaderName; 2] = [header::IF_RANGE, header::RANGE];
+
 /// How a stored response answers a request with preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConditionalAnswer {
@@ -57,6 +60,49 @@ pub fn can_validate(stored: &HeaderMap) -> bool {
 pub fn make_unconditional(request: &mut HeaderMap) {
     for name in &CONDITIONS {
         request.remove(name);
+    }
+}
+
+/// Turns the client's request into one that fetches the same range for the cache.
+pub fn make_ranged(request: &mut HeaderMap) {
+    for name in CONDITIONS.iter().filter(|name| !RANGED.contains(name)) {
+        request.remove(name);
+    }
+}
+
+/// Whether the request has a condition beside one on its range.
+pub fn is_conditional(request: &HeaderMap) -> bool {
+    let mut conditions = CONDITIONS.iter().filter(|name| !RANGED.contains(name));
+    conditions.any(|name| request.contains_key(name))
+}
+
+/// What the answer to HEAD says about a stored response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadSays {
+    /// It is still the same.
+    Same,
+    /// It is another one now.
+    Changed,
+    /// Nothing: it has no validator, and nothing that differs.
+    Nothing,
+}
+
+/// Compares a 200 to HEAD with the stored response to GET (RFC 9111, section 4.3.5): whatever it has of `ETag`,
+/// `Last-Modified` and `Content-Length` must be equal. The standard lets a response without any of them confirm what is
+/// stored, too; here it takes a validator.
+pub fn head_says(stored: &HeaderMap, body_len: usize, head: &HeaderMap) -> HeadSays {
+    let tag = head.get(header::ETAG);
+    let modified = head.get(header::LAST_MODIFIED);
+    let length = head.get(header::CONTENT_LENGTH);
+    let differs = tag.is_some_and(|tag| stored.get(header::ETAG) != Some(tag))
+        || modified.is_some_and(|modified| stored.get(header::LAST_MODIFIED) != Some(modified))
+        || length.is_some_and(|length| length.as_bytes() != body_len.to_string().as_bytes());
+    if differs {
+        HeadSays::Changed
+    } else if tag.is_some() || modified.is_some() {
+        HeadSays::Same
+    } else {
+        HeadSays::Nothing
     }
 }
 
@@ -236,6 +282,45 @@ mod tests {
         assert!(can_validate(&stored) && !can_validate(&HeaderMap::new()));
         make_unconditional(&mut request);
         assert_eq!(request, headers(&[("accept", "*/*")]));
+    }
+
+    #[test]
+    fn a_request_for_a_range_keeps_it_and_what_it_hangs_on() {
+        let mut request = headers(&[
+            ("range", "bytes=0-1"),
+            ("if-range", "\"a\""),
+            ("if-none-match", "\"b\""),
+        ]);
+        assert!(is_conditional(&request));
+        make_ranged(&mut request);
+        assert_eq!(request, headers(&[("range", "bytes=0-1"), ("if-range", "\"a\"")]));
+        assert!(!is_conditional(&request));
+    }
+
+    #[test]
+    fn what_a_head_says() {
+        // RFC 9111, section 4.3.5.
+        let stored = headers(&[("etag", "\"a\""), ("last-modified", AT)]);
+        let table: [(&[(&str, &str)], HeadSays); 9] = [
+            (&[("etag", "\"a\"")], HeadSays::Same),
+            (&[("etag", "W/\"a\"")], HeadSays::Changed),
+            (&[("last-modified", AT)], HeadSays::Same),
+            (&[("etag", "\"a\""), ("content-length", "5")], HeadSays::Same),
+            (&[("etag", "\"b\"")], HeadSays::Changed),
+            (&[("etag", "\"a\""), ("last-modified", LATER)], HeadSays::Changed),
+            (&[("etag", "\"a\""), ("content-length", "6")], HeadSays::Changed),
+            (&[("content-length", "6")], HeadSays::Changed),
+            (&[("content-length", "5")], HeadSays::Nothing),
+        ];
+        for (head, expected) in table {
+            assert_eq!(head_says(&stored, 5, &headers(head)), expected, "{head:?}");
+        }
+        let bare = headers(&[]);
+        assert_eq!(
+            head_says(&bare, 5, &headers(&[("etag", "\"a\"")])),
+            HeadSays::Changed
+        );
+        assert_eq!(head_says(&bare, 5, &bare), HeadSays::Nothing);
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::adaptive::adapt;
-use super::age::Times;
 use super::control::RequestControl;
 use super::digest::KeyDigest;
 use super::entry::{Entry, NewEntry, Notes};
+use super::failures::Failures;
 use super::fields;
 use super::flight::{Beginning, Flights, Leader, Ticket};
 use super::groups;
@@ -19,13 +19,14 @@ use super::memory::Memory;
 use super::negative::NegativeMemory;
 use super::policy::Stored;
 use super::purge::{PurgeLog, Purged, target_of};
-use super::reuse::{self, Use};
+use super::reuse::{self, Failure, Use};
+use super::search::SearchRules;
 use super::sketch::UseSketch;
 use super::slot::{Selected, Slot};
 use super::tags::tags_of;
 use super::tiers::Tiers;
 use super::vary::Nominated;
-use super::verdict::MissReason;
+use super::verdict::{MissReason, RefuseReason};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 
@@ -47,6 +48,10 @@ pub struct Cache {
     pub flights: Flights,
     /// Keys that proved uncacheable a moment ago.
     pub hit_for_miss: NegativeMemory,
+    /// Keys whose fetch failed a moment ago.
+    pub failures: Failures,
+    /// Which parameters of queries count, where responses say so.
+    pub searches: SearchRules,
     /// Targets that unsafe methods have changed.
     pub invalidations: Invalidations,
     /// How often keys missed, for routes that store only what is used again; made for the first of them.
@@ -58,6 +63,8 @@ pub struct Cache {
 pub enum Lookup {
     /// Usable as it is.
     Fresh(Arc<Entry>),
+    /// A stored part that holds what the request asks for, usable as it is.
+    Part(Arc<Entry>),
     /// Usable now, but due for validation behind the client's back.
     Refresh(Arc<Entry>),
     /// Not usable without the origin.
@@ -74,6 +81,8 @@ pub enum Lookup {
 pub struct Request<'a> {
     /// Its key.
     pub key: &'a Key,
+    /// Its method.
+    pub method: &'a Method,
     /// Its header fields; `Vary` is about these.
     pub headers: &'a HeaderMap,
 }
@@ -118,7 +127,9 @@ impl Cache {
             tiers: Arc::new(Tiers::none(clock.clone())),
             purges,
             flights: Flights::new(),
-            hit_for_miss: NegativeMemory::new(HIT_FOR_MISS_KEYS, HIT_FOR_MISS, clock),
+            hit_for_miss: NegativeMemory::new(HIT_FOR_MISS_KEYS, HIT_FOR_MISS, clock.clone()),
+            failures: Failures::new(clock),
+            searches: SearchRules::default(),
             invalidations: Invalidations::default(),
             uses: OnceLock::new(),
         }
@@ -133,15 +144,19 @@ impl Cache {
         }
     }
 
-    /// Looks in memory for an entry that may answer the request. An entry of the request's own partition is preferred to
-    /// an explicitly public one.
+    /// Looks in memory for an entry that may answer the request: of the request's own partition, or an explicitly public
+    /// one if that answers better or is more recent; and a whole response rather than a part of it.
     pub fn lookup(&self, request: &Request<'_>, control: &RequestControl, now: Timestamp) -> Lookup {
-        self.find(Memory::get, request, control, now)
+        let found = self.find(Memory::get, request, control, now);
+        let found = self.or_by_rule(Memory::get, found, request, control, now);
+        self.or_part(Memory::get, found, request, control, now)
     }
 
     /// The same for an onlooker: it does not count as a use where the level can tell.
     pub fn peek(&self, request: &Request<'_>, control: &RequestControl, now: Timestamp) -> Lookup {
-        self.find(Memory::peek, request, control, now)
+        let found = self.find(Memory::peek, request, control, now);
+        let found = self.or_by_rule(Memory::peek, found, request, control, now);
+        self.or_part(Memory::peek, found, request, control, now)
     }
 
     pub(super) fn find(
@@ -152,20 +167,11 @@ impl Cache {
         now: Timestamp,
     ) -> Lookup {
         let own = self.judge(&slot, request, false, control, now);
-        if request.key.public().is_none() || !matches!(own, Lookup::Miss { .. }) {
+        if request.key.public().is_none() {
             return own;
         }
-        match (&own, self.judge(&slot, request, true, control, now)) {
-            (_, shared @ (Lookup::Fresh(_) | Lookup::Refresh(_))) => shared,
-            (
-                Lookup::Miss {
-                    reason: MissReason::Uri,
-                    ..
-                },
-                shared,
-            ) => shared,
-            _ => own,
-        }
+        let shared = self.judge(&slot, request, true, control, now);
+        if is_preferred(&shared, &own) { shared } else { own }
     }
 
     fn judge(
@@ -239,6 +245,18 @@ impl Cache {
         }
     }
 
+    /// Whether `entry` may be served because the origin failed. What an unsafe request has invalidated must be
+    /// validated before it is sent again (RFC 9111, section 4.4).
+    pub fn may_stand_in(
+        &self,
+        entry: &Entry,
+        control: &RequestControl,
+        failure: Failure,
+        now: Timestamp,
+    ) -> bool {
+        !self.is_invalidated(entry) && reuse::may_use_on_error(entry.life(), control, failure, now)
+    }
+
     /// Counts one use of `key` that nothing stored could answer; how many there were lately, with this one.
     pub fn count_use(&self, key: &Key) -> u16 {
         self.uses.get_or_init(UseSketch::new).count(key.primary())
@@ -290,14 +308,18 @@ impl Cache {
         }
     }
 
-    /// Stores a complete response. Returns whether it was kept.
-    pub fn store(&self, fill: &Fill<'_>, body: &[bytes::Bytes]) -> Option<Arc<Entry>> {
-        let memory = self.memory.as_ref()?;
-        let (digest, public) = match fill.key.public() {
+    /// Stores a complete response, unless what is stored already is from a later fill.
+    ///
+    /// # Errors
+    /// Why the level does not take it.
+    pub fn store(&self, fill: &Fill<'_>, body: &[bytes::Bytes]) -> Result<Arc<Entry>, RefuseReason> {
+        let memory = self.memory.as_ref().ok_or(RefuseReason::ReadOnly)?;
+        let key = self.key_by_rule(fill);
+        let (digest, public) = match key.public() {
             Some(shared) if fill.stored.public => (shared, true),
-            _ => (fill.key.primary(), fill.stored.public),
+            _ => (key.primary(), fill.stored.public),
         };
-        let label = fill.key.label();
+        let label = key.label();
         let rules = fill.route.cache.as_ref();
         let tags = rules.map_or_else(Vec::new, |rules| {
             tags_of(rules, fill.headers, fill.asked, fill.asked_body)
@@ -305,7 +327,7 @@ impl Cache {
         let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
         let headers = fields::storable(fill.headers, &fill.stored.strip);
         let entry = Entry::build(NewEntry {
-            full_key: fill.key.full(fill.key.public().is_some() && public),
+            full_key: key.full(key.public().is_some() && public),
             label: &label,
             route: Arc::clone(&fill.route.name),
             tenant: fill.tenant,
@@ -324,56 +346,36 @@ impl Cache {
             stored_at: fill.began,
             fetch_time: fill.fetch_time,
         });
-        let slot = memory.put(digest, Arc::clone(&entry))?;
-        self.tiers.put(digest, &slot);
-        Some(entry)
-    }
-
-    /// Replaces `old` by what a 304 made of it. Returns the new entry, kept or not.
-    pub fn refresh(
-        &self,
-        key: &Key,
-        old: &Arc<Entry>,
-        headers: &HeaderMap,
-        stored: &Stored,
-        position: u64,
-        times: Times,
-    ) -> Arc<Entry> {
-        let headers = fields::storable(headers, &stored.strip);
-        let life = adapt(stored, Some(old), |_| true);
-        let entry = old.refreshed(
-            &headers,
-            life,
-            position,
-            times.requested,
-            times.received.since(times.requested),
-        );
-        let home = self.home(key, old);
-        let kept = self
-            .memory
-            .as_ref()
-            .and_then(|memory| memory.put(home, Arc::clone(&entry)));
-        if let Some(slot) = kept {
-            self.tiers.put(home, &slot);
+        if !memory.has_room_for(&entry) {
+            return Err(RefuseReason::TooLarge);
         }
-        entry
-    }
-
-    /// Takes out one entry that must not be used again.
-    pub fn remove(&self, key: &Key, entry: &Arc<Entry>) {
-        let Some(memory) = &self.memory else { return };
-        let home = self.home(key, entry);
-        match memory.remove_entry(home, entry) {
-            Some(rest) => self.tiers.put(home, &rest),
-            None => self.tiers.remove(home),
+        if let Some(slot) = memory.put(digest, Arc::clone(&entry)) {
+            self.tiers.put(digest, &slot);
         }
+        Ok(entry)
     }
+}
 
-    /// The digest under which `entry`, found by `key`, is kept.
-    pub fn home<'k>(&self, key: &'k Key, entry: &Entry) -> &'k KeyDigest {
-        match key.public() {
-            Some(shared) if entry.full_key() == key.full(true) => shared,
-            _ => key.primary(),
-        }
+/// Whether a request is better answered by what is for everyone than by its own: the one that needs the origin less, and
+/// of two alike the more recent (RFC 9111, section 4).
+fn is_preferred(shared: &Lookup, own: &Lookup) -> bool {
+    match (shared, own) {
+        (Lookup::Fresh(theirs), Lookup::Fresh(mine))
+        | (Lookup::Refresh(theirs), Lookup::Refresh(mine))
+        | (
+            Lookup::Miss {
+                stale: Some(theirs), ..
+            },
+            Lookup::Miss {
+                stale: Some(mine), ..
+            },
+        ) => theirs.stored_at() > mine.stored_at(),
+        (_, Lookup::Fresh(_)) => false,
+        (Lookup::Fresh(_), _) => true,
+        (_, Lookup::Refresh(_)) => false,
+        (Lookup::Refresh(_), _) => true,
+        (Lookup::Miss { .. }, Lookup::Miss { reason, .. }) => *reason == MissReason::Uri,
+        // Parts are looked for when neither has anything.
+        (Lookup::Part(_), _) | (_, Lookup::Part(_)) => false,
     }
 }

@@ -11,7 +11,7 @@ use crate::config::{
 };
 
 /// Header fields in order; a name may repeat.
-pub(super) fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+pub(crate) fn headers(fields: &[(&str, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in fields {
         map.append(

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, Method, header};
 use super::digest::KeyDigest;
 use super::frame::{length, read_frame, write_frame, write_optional};
 pub use super::partition::Partition;
+use super::search::SearchRule;
 use super::{query, vary};
 use crate::config::{Route, RouteCache};
 
@@ -57,13 +58,28 @@ impl Key {
         let mut bytes = Vec::with_capacity(192 + parts.path.len() + parts.query.map_or(0, str::len));
         write_shared(parts, &mut bytes);
         let shared = bytes.len();
-        write_partition(partition, &mut bytes);
-        let public = (also_public && partition != Partition::None).then(|| digest(&bytes[..shared]));
+        let Some((kind, whose)) = kind_and_digest(&partition) else {
+            let (primary, public) = (digest(&bytes), None);
+            return Self {
+                bytes,
+                shared,
+                primary,
+                public,
+            };
+        };
+        let public = also_public.then(|| digest(&bytes));
+        bytes.push(kind);
+        let primary = match &public {
+            // What has been digested once is not digested again.
+            Some(public) => digest_of(whose, &with_kind(public, kind)),
+            None => digest_of(whose, &bytes),
+        };
+        bytes.extend_from_slice(whose);
         Self {
-            primary: digest(&bytes),
-            public,
             bytes,
             shared,
+            primary,
+            public,
         }
     }
 
@@ -82,6 +98,74 @@ impl Key {
     pub fn full(&self, public: bool) -> &[u8] {
         let length = if public { self.shared } else { self.bytes.len() };
         &self.bytes[..length]
+    }
+
+    /// The digest under which what has these [full bytes](Key::full) is kept, if they are this key's.
+    pub fn home(&self, full: &[u8]) -> Option<&KeyDigest> {
+        if full == self.full(false) {
+            return Some(&self.primary);
+        }
+        self.public.as_ref().filter(|_| full == self.full(true))
+    }
+
+    /// Where the part of the response is kept that a request for a range fetched: under a key of its own, so that no
+    /// lookup can take it for the response.
+    pub fn of_part(&self) -> Self {
+        self.with_suffix(&[SUFFIX_PART])
+    }
+
+    /// The key that requests share which fetch the same range.
+    pub fn of_range(&self, headers: &HeaderMap) -> Self {
+        let mut suffix = vec![SUFFIX_RANGE];
+        for name in [header::RANGE, header::IF_RANGE] {
+            write_frame(
+                &mut suffix,
+                headers.get(name).map_or(&[], |value| value.as_bytes()),
+            );
+        }
+        self.with_suffix(&suffix)
+    }
+
+    /// The key that requests share which ask for the head alone.
+    pub fn of_head(&self) -> Self {
+        self.with_suffix(&[SUFFIX_HEAD])
+    }
+
+    /// Where a response with this rule for queries is kept: the key with the query as the rule leaves it.
+    pub fn under(&self, rule: &SearchRule) -> Option<Self> {
+        let mut rest = self.bytes.get(PREFIX..)?;
+        for _ in ["route", "method", "scheme", "authority", "path"] {
+            read_frame(&mut rest)?;
+        }
+        let query_at = self.bytes.len() - rest.len();
+        let (tag, mut after) = rest.split_first()?;
+        let query = match *tag {
+            QUERY => std::str::from_utf8(read_frame(&mut after)?).ok()?,
+            _ => "",
+        };
+        let rest_at = self.bytes.len() - after.len();
+        let mut bytes = self.bytes[..query_at].to_vec();
+        bytes.push(QUERY_BY_RULE);
+        write_frame(&mut bytes, rule.normalised(query).as_bytes());
+        rule.write(&mut bytes);
+        let shared = bytes.len() + self.shared.checked_sub(rest_at)?;
+        bytes.extend_from_slice(&self.bytes[rest_at..]);
+        Some(Self {
+            primary: digest(&bytes),
+            public: self.public.map(|_| digest(&bytes[..shared])),
+            shared,
+            bytes,
+        })
+    }
+
+    fn with_suffix(&self, suffix: &[u8]) -> Self {
+        let bytes = [&self.bytes, suffix].concat();
+        Self {
+            primary: digest(&bytes),
+            public: None,
+            shared: self.shared,
+            bytes,
+        }
     }
 
     /// `route:METHOD host/path?query`, for people and for purges by glob. HEAD is told as GET, and the query holds
@@ -114,8 +198,11 @@ pub fn readable(full: &[u8]) -> Option<Readable<'_>> {
     let mut text = || read_frame(&mut rest).map(String::from_utf8_lossy);
     let (route, method, scheme, authority, path) = (text()?, text()?, text()?, text()?, text()?);
     let (tag, mut after) = rest.split_first()?;
-    let query = match tag {
-        1 => Some(String::from_utf8_lossy(read_frame(&mut after)?)),
+    let query = match *tag {
+        QUERY => Some(String::from_utf8_lossy(read_frame(&mut after)?)),
+        QUERY_BY_RULE => {
+            Some(String::from_utf8_lossy(read_frame(&mut after)?)).filter(|query| !query.is_empty())
+        }
         _ => None,
     };
     Some(Readable {
@@ -227,22 +314,40 @@ fn is_override(name: &str) -> bool {
     )
 }
 
-fn write_partition(partition: Partition, out: &mut Vec<u8>) {
+/// The partition as the key holds it.
+fn kind_and_digest(partition: &Partition) -> Option<(u8, &[u8; 32])> {
     match partition {
-        Partition::None => {}
-        Partition::Principal(digest) => {
-            out.push(1);
-            out.extend_from_slice(&digest);
-        }
-        Partition::Tenant(digest) => {
-            out.push(2);
-            out.extend_from_slice(&digest);
-        }
+        Partition::None => None,
+        Partition::Principal(digest) => Some((PRINCIPAL, digest)),
+        Partition::Tenant(digest) => Some((TENANT, digest)),
     }
 }
 
+/// What stands in front of a query: it is as the route leaves it, or as a rule of the response does.
+const QUERY: u8 = 1;
+const QUERY_BY_RULE: u8 = 2;
+
+/// What may stand behind the shared part: all different, so that no key is another's beginning and then something.
+const PRINCIPAL: u8 = 1;
+const TENANT: u8 = 2;
+const SUFFIX_PART: u8 = 3;
+const SUFFIX_RANGE: u8 = 4;
+const SUFFIX_HEAD: u8 = 5;
+
+/// The digest of a key's full bytes.
 fn digest(bytes: &[u8]) -> KeyDigest {
     KeyDigest(*blake3::hash(bytes).as_bytes())
+}
+
+fn with_kind(digest: &KeyDigest, kind: u8) -> [u8; 33] {
+    let mut bytes = [kind; 33];
+    bytes[..32].copy_from_slice(&digest.0);
+    bytes
+}
+
+/// The digest in one partition. A digest is as good a key of the hash as any, and costs no block of its input.
+fn digest_of(whose: &[u8; 32], bytes: &[u8]) -> KeyDigest {
+    KeyDigest(*blake3::keyed_hash(whose, bytes).as_bytes())
 }
 
 #[cfg(test)]
@@ -280,8 +385,65 @@ mod tests {
             Key::build(&parts, Partition::Principal([1; 32]), false).public(),
             None
         );
-        let tenant = Key::build(&parts, Partition::Tenant([1; 32]), false);
-        assert_ne!(tenant.primary(), principal.primary());
+        for also_public in [false, true] {
+            let key = |partition| *Key::build(&parts, partition, also_public).primary();
+            let principal = key(Partition::Principal([1; 32]));
+            assert_ne!(principal, key(Partition::Tenant([1; 32])));
+            assert_ne!(principal, key(Partition::Principal([2; 32])));
+        }
+    }
+
+    #[test]
+    fn parts_ranges_and_heads_have_keys_of_their_own() {
+        let (route, none) = (route(rules()), HeaderMap::new());
+        let parts = parts(&route, &Method::GET, &none);
+        for partition in [Partition::None, Partition::Principal([1; 32])] {
+            let key = Key::build(&parts, partition, true);
+            let range = |text: &str, condition: &str| {
+                key.of_range(&headers(&[("range", text), ("if-range", condition)]))
+            };
+            let all = [
+                key.clone(),
+                key.of_part(),
+                key.of_head(),
+                range("bytes=0-1", "\"a\""),
+                range("bytes=0-2", "\"a\""),
+                range("bytes=0-1", "\"b\""),
+            ];
+            for (at, one) in all.iter().enumerate() {
+                assert_eq!(one.label(), key.label());
+                for other in &all[at + 1..] {
+                    assert_ne!(one.primary(), other.primary());
+                    assert_ne!(one.full(false), other.full(false));
+                }
+            }
+            assert_eq!(key.of_part().public(), None, "a part is for whom it was fetched");
+        }
+    }
+
+    #[test]
+    fn under_a_rule_equivalent_queries_have_one_key() {
+        let (route, none) = (route(rules()), HeaderMap::new());
+        let rule = |text: &str| SearchRule::of(&headers(&[("no-vary-search", text)])).unwrap();
+        let key = |query, principal: u8| {
+            let parts = KeyParts {
+                query,
+                ..parts(&route, &Method::GET, &none)
+            };
+            Key::build(&parts, Partition::Principal([principal; 32]), true)
+        };
+        let utm = rule("params=(\"utm\")");
+        let under = |query, principal| key(query, principal).under(&utm).unwrap();
+        assert_eq!(under(Some("a=1&utm=2"), 1), under(Some("utm=3&a=1"), 1));
+        assert_eq!(under(Some("utm=3"), 1), under(None, 1));
+        assert_ne!(under(Some("a=1"), 1).primary(), under(Some("a=2"), 1).primary());
+        assert_ne!(under(Some("a=1"), 1).primary(), key(Some("a=1"), 1).primary());
+        assert_ne!(under(Some("a=1"), 1).primary(), under(Some("a=1"), 2).primary());
+        assert_eq!(under(Some("a=1"), 1).public(), under(Some("a=1"), 2).public());
+        let other = key(Some("a=1"), 1).under(&rule("key-order")).unwrap();
+        assert_ne!(under(Some("a=1"), 1).primary(), other.primary());
+        assert!(under(Some("a=1&utm=2"), 1).label().ends_with("/v1/models?a=1"));
+        assert!(under(Some("utm=2"), 1).label().ends_with("/v1/models"));
     }
 
     #[test]

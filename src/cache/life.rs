@@ -28,6 +28,35 @@ pub struct Life {
 }
 
 impl Life {
+    /// Fresh for so long from `made` on, and of no use after that.
+    #[cfg(test)]
+    pub(crate) fn fresh(made: Timestamp, fresh_for: Duration) -> Self {
+        Self {
+            generated_at: made,
+            fresh_for,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            stale_if_disconnected: Duration::ZERO,
+            must_revalidate: false,
+            always_validate: false,
+            adapted: None,
+        }
+    }
+
+    /// The life of a response made at `generated_at` that answers who waits for it, and nobody after.
+    pub fn over(generated_at: Timestamp) -> Self {
+        Self {
+            generated_at,
+            fresh_for: Duration::ZERO,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            stale_if_disconnected: Duration::ZERO,
+            must_revalidate: true,
+            always_validate: true,
+            adapted: None,
+        }
+    }
+
     /// Current age (RFC 9111, section 4.2.3).
     pub fn age(&self, now: Timestamp) -> Duration {
         now.since(self.generated_at)

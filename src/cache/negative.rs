@@ -15,20 +15,27 @@ use crate::clock::{Clock, Timestamp};
 /// Least recently used keys make room: a frequency sketch would refuse exactly the keys that were just learned.
 #[derive(Debug)]
 pub struct NegativeMemory {
-    until: Cache<KeyDigest, Timestamp, DigestHash>,
+    known: Cache<KeyDigest, Known, DigestHash>,
     keep_for: Duration,
     clock: Clock,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    until: Timestamp,
+    /// The body showed it: no head can show the contrary.
+    by_body: bool,
 }
 
 impl NegativeMemory {
     /// A memory of at most about `capacity` keys, each kept for `keep_for`.
     pub fn new(capacity: u64, keep_for: Duration, clock: Clock) -> Self {
-        let until = Cache::builder()
+        let known = Cache::builder()
             .max_capacity(capacity)
             .eviction_policy(EvictionPolicy::lru())
             .build_with_hasher(DigestHash);
         Self {
-            until,
+            known,
             keep_for,
             clock,
         }
@@ -36,24 +43,36 @@ impl NegativeMemory {
 
     /// Remembers that the answer to `key` cannot be shared.
     pub fn remember(&self, key: KeyDigest) {
-        self.until.insert(key, self.clock.now().plus(self.keep_for));
+        self.insert(key, false);
     }
 
-    /// Forgets `key`: its answer turned out cacheable.
+    /// Remembers that the answer to `key` is too large to be kept, which only its body could tell.
+    pub fn remember_by_body(&self, key: KeyDigest) {
+        self.insert(key, true);
+    }
+
+    /// Forgets `key`: the head of its answer turned out cacheable.
     pub fn forget(&self, key: &KeyDigest) {
-        self.until.invalidate(key);
+        if self.known.get(key).is_some_and(|known| !known.by_body) {
+            self.known.invalidate(key);
+        }
     }
 
     /// Whether the answer to `key` could not be shared a moment ago.
     pub fn recalls(&self, key: &KeyDigest) -> bool {
-        match self.until.get(key) {
-            Some(until) if self.clock.now() < until => true,
+        match self.known.get(key) {
+            Some(known) if self.clock.now() < known.until => true,
             Some(_) => {
-                self.until.invalidate(key);
+                self.known.invalidate(key);
                 false
             }
             None => false,
         }
+    }
+
+    fn insert(&self, key: KeyDigest, by_body: bool) {
+        let until = self.clock.now().plus(self.keep_for);
+        self.known.insert(key, Known { until, by_body });
     }
 }
 
@@ -86,6 +105,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_body_showed_no_head_disproves() {
+        let clock = Clock::manual(Timestamp::from_secs(1));
+        let memory = NegativeMemory::new(10, Duration::from_secs(5), clock.clone());
+        memory.remember_by_body(key(1));
+        memory.forget(&key(1));
+        assert!(memory.recalls(&key(1)));
+        clock.advance(Duration::from_secs(5));
+        assert!(!memory.recalls(&key(1)));
+    }
+
+    #[test]
     fn memory_is_bounded_and_prefers_new_keys() {
         let memory = NegativeMemory::new(
             100,
@@ -95,8 +125,8 @@ mod tests {
         for n in 0..10_000 {
             memory.remember(key(n));
         }
-        memory.until.run_pending_tasks();
-        assert!(memory.until.entry_count() <= 100);
+        memory.known.run_pending_tasks();
+        assert!(memory.known.entry_count() <= 100);
         assert!(memory.recalls(&key(9_999)));
     }
 }

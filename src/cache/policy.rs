@@ -10,6 +10,7 @@ use super::control::{Limit, ResponseControl};
 use super::freshness::{Judged, Lifetime, heuristically_cacheable, is_understood, route_ttl};
 use super::life::Life;
 use super::partition::{credentials, is_public};
+use super::range::Part;
 use super::verdict::RefuseReason;
 use super::{stream, vary};
 use crate::config::{Adaptive, RouteCache, Share};
@@ -23,6 +24,8 @@ pub struct RequestFacts<'a> {
     pub headers: &'a HeaderMap,
     /// The entry will live under a key that contains the request's principal or tenant.
     pub partitioned: bool,
+    /// A part of the content can be stored as what it is: exactly one range was asked for.
+    pub for_part: bool,
 }
 
 /// How a response is stored.
@@ -40,7 +43,8 @@ pub struct Stored {
 
 /// Decides whether the response may be stored, and for how long.
 ///
-/// The reading of RFC 9111, section 3, for statuses: any final status but 206 and 304 is stored while the origin
+/// The reading of RFC 9111, section 3, for statuses: any final status but 304, and 206 unless it is stored as a part,
+/// is stored while the origin
 /// gives it explicit freshness; without, only those that are cacheable by default, and errors only when the route
 /// lists them. What is already stale is kept only if it can be validated or served stale, and an error never is:
 /// an error that is not fresh is of no use. `no-store`, `private` and `Set-Cookie` refuse whatever the route says.
@@ -54,6 +58,12 @@ pub fn may_store(
     headers: &HeaderMap,
     times: Times,
 ) -> Result<Stored, RefuseReason> {
+    // A part lives as its whole would.
+    let is_part = status == StatusCode::PARTIAL_CONTENT && request.for_part;
+    if is_part && Part::of(headers).is_none_or(|part| part.length() > rules.max_object) {
+        return Err(RefuseReason::Partial);
+    }
+    let status = if is_part { StatusCode::OK } else { status };
     let control = ResponseControl::of(headers);
     let strip = control.named_fields();
     refuse_exchange(rules, request, status)?;
@@ -228,6 +238,7 @@ mod tests {
                 method: &self.method,
                 headers: &headers(self.request),
                 partitioned: self.partitioned,
+                for_part: false,
             };
             let (requested, received) = (NOW, NOW);
             let times = Times { requested, received };

@@ -55,7 +55,7 @@ pub(super) fn write_normalised(rule: &QueryRule, query: &str, out: &mut Vec<u8>)
     !counted.is_empty()
 }
 
-fn name_of(parameter: &str) -> &str {
+pub(super) fn name_of(parameter: &str) -> &str {
     parameter.split('=').next().unwrap_or_default()
 }
 
@@ -67,7 +67,7 @@ fn counts(rule: &QueryRule, name: &str) -> bool {
 }
 
 /// A parameter name without percent-encoding and `+`; what is not UTF-8 afterwards is replaced.
-fn decoded(name: &str) -> Cow<'_, str> {
+pub(super) fn decoded(name: &str) -> Cow<'_, str> {
     if !name.contains(['%', '+']) {
         return Cow::Borrowed(name);
     }

@@ -9,10 +9,11 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::as_sent::{as_upstream_sees, key_headers};
 use super::control::RequestControl;
 use super::engine::{Cache, Lookup, Request};
+use super::failures::Failed;
 use super::key::{Key, KeyParts};
 use super::partition::{Partition, partition, tenant_of};
 use super::verdict::{BypassReason, MissReason, RefuseReason};
-use super::{canonical, reuse};
+use super::{canonical, conditional, range, reuse};
 use crate::clock::Timestamp;
 use crate::config::{BodyKey, Route, RouteCache};
 
@@ -27,15 +28,59 @@ pub struct Keyed {
     pub tenant: Option<[u8; 32]>,
 }
 
+/// What a request fetches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// The whole response.
+    Whole,
+    /// The one range that it asks for.
+    Part,
+    /// The head, to find out whether what is stored is still the same.
+    Head,
+}
+
+impl Errand {
+    /// What a request that missed fetches; none if nothing of it could be kept. `has_stale` when there is an entry that
+    /// may be validated.
+    pub fn of(method: &Method, headers: &HeaderMap, has_stale: bool) -> Result<Self, RefuseReason> {
+        if *method == Method::HEAD {
+            return if has_stale {
+                Ok(Self::Head)
+            } else {
+                Err(RefuseReason::Method)
+            };
+        }
+        if *method != Method::GET || has_stale || !headers.contains_key(RANGE) {
+            return Ok(Self::Whole);
+        }
+        if range::is_single(headers) && !conditional::is_conditional(headers) {
+            Ok(Self::Part)
+        } else {
+            Err(RefuseReason::Partial)
+        }
+    }
+
+    /// The key that requests on the same errand share; `key` is that of the whole response.
+    pub fn key<'k>(self, key: &'k Key, headers: &HeaderMap) -> Cow<'k, Key> {
+        match self {
+            Self::Whole => Cow::Borrowed(key),
+            Self::Part => Cow::Owned(key.of_range(headers)),
+            Self::Head => Cow::Owned(key.of_head()),
+        }
+    }
+}
+
 /// What happens to a request that nothing stored can answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterMiss {
     /// It fetches its answer for the cache, or waits for one who does.
-    Fill,
+    Fill(Errand),
     /// The origin answers it and nothing is stored, because of this.
     Pass(RefuseReason),
     /// The cache takes no part after all.
     Bypass(BypassReason),
+    /// The last fetch for its key failed so short ago that the origin is not asked again: it shares that failure.
+    BackOff(Failed),
     /// It wants a stored response or none (`only-if-cached`).
     Refuse,
 }
@@ -156,30 +201,25 @@ const WRITE_ONLY: Lookup = Lookup::Miss {
 };
 
 /// What happens next to a request that missed; `has_stale` when there is an entry that may be validated.
-pub fn after_miss(
-    cache: &Cache,
-    rules: &RouteCache,
-    method: &Method,
-    request: &Request<'_>,
-    has_stale: bool,
-) -> AfterMiss {
+pub fn after_miss(cache: &Cache, rules: &RouteCache, request: &Request<'_>, has_stale: bool) -> AfterMiss {
     if control(rules, request.headers).only_if_cached {
         return AfterMiss::Refuse;
     }
     if !rules.write {
         return AfterMiss::Pass(RefuseReason::ReadOnly);
     }
-    // HEAD and ranges are answered from entries, but do not make any: the origin's short answer is passed on.
-    if !has_stale && *method == Method::HEAD {
-        return AfterMiss::Pass(RefuseReason::Method);
-    }
-    if !has_stale && request.headers.contains_key(RANGE) {
-        return AfterMiss::Pass(RefuseReason::Partial);
-    }
-    if cache.hit_for_miss.recalls(request.key.primary()) {
+    let errand = match Errand::of(request.method, request.headers, has_stale) {
+        Ok(errand) => errand,
+        Err(reason) => return AfterMiss::Pass(reason),
+    };
+    let key = errand.key(request.key, request.headers);
+    if cache.hit_for_miss.recalls(key.primary()) {
         return AfterMiss::Bypass(BypassReason::HitForMiss);
     }
-    AfterMiss::Fill
+    match cache.failures.recall_shared(key.primary()) {
+        Some(failed) => AfterMiss::BackOff(failed),
+        None => AfterMiss::Fill(errand),
+    }
 }
 
 /// The authority as keys have it: in lower case, without the default port (RFC 3986, section 6.2).

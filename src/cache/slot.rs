@@ -158,7 +158,6 @@ const OLDER_OVERHEAD: u64 = 2 * size_of::<usize>() as u64;
 #[cfg(test)]
 mod tests {
     use super::super::entry::sample;
-    use std::time::Duration;
 
     use super::*;
     use crate::clock::Timestamp;
@@ -229,14 +228,7 @@ mod tests {
     fn merging_takes_the_newer_of_each_variant() {
         let at = |language: &str, body: &[u8], second| {
             let life = sample::life();
-            let entry = variant(language, body);
-            entry.refreshed(
-                &entry.headers(),
-                life,
-                0,
-                Timestamp::from_secs(second),
-                Duration::ZERO,
-            )
+            sample::refreshed_at(&variant(language, body), life, 0, Timestamp::from_secs(second))
         };
         let here = Slot::new(at("de", b"de 1", 1)).with(at("en", b"en 5", 5), u64::MAX);
         let there = Slot::new(at("de", b"de 3", 3)).with(at("en", b"en 2", 2), u64::MAX);

@@ -1,6 +1,7 @@
 //! `Cache-Status` (RFC 9211).
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::reuse::Failure;
@@ -75,6 +76,25 @@ impl CacheStatus {
     }
 }
 
+/// Makes values and remembers the last: nearly all requests that are passed on get the same.
+#[derive(Debug, Default)]
+pub struct LastValue(Mutex<Option<(Forwarded, HeaderValue)>>);
+
+impl LastValue {
+    /// The value that tells how a request was forwarded.
+    pub fn of(&self, forwarded: Forwarded) -> HeaderValue {
+        let mut last = self.0.lock();
+        match &*last {
+            Some((before, value)) if *before == forwarded => value.clone(),
+            _ => {
+                let value = CacheStatus::Forwarded(forwarded).to_value();
+                *last = Some((forwarded, value.clone()));
+                value
+            }
+        }
+    }
+}
+
 impl Forwarded {
     fn write(self, text: &mut Text) {
         push(text, "; fwd=");
@@ -142,6 +162,21 @@ mod tests {
             outcome,
             collapsed: false,
         })
+    }
+
+    #[test]
+    fn the_remembered_value_is_the_one_that_is_asked_for() {
+        let last = LastValue::default();
+        let off = Forwarded {
+            reason: ForwardReason::Bypass(BypassReason::RouteOff),
+            status: Some(StatusCode::OK),
+            outcome: Outcome::Passed,
+            collapsed: false,
+        };
+        let failed = Forwarded { status: None, ..off };
+        for asked in [off, off, failed, off, failed, failed] {
+            assert_eq!(last.of(asked), CacheStatus::Forwarded(asked).to_value());
+        }
     }
 
     #[test]

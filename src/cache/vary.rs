@@ -164,8 +164,8 @@ pub fn is_star(response: &HeaderMap) -> bool {
 
 /// Appends the value of `name` to `out` in a form that equal requests share; false when the field is absent.
 ///
-/// Lines are joined and white space around commas is dropped, as RFC 9111, section 4.1, allows. Lists of languages,
-/// codings and charsets are compared without case, and without order when no member has a weight.
+/// Lines are joined and white space around commas is dropped, as RFC 9111, section 4.1, allows. Lists of languages and
+/// charsets count by what they set before what, without case; lists of codings by what they accept.
 pub fn write_normalised(name: &HeaderName, headers: &HeaderMap, out: &mut Vec<u8>) -> bool {
     let mut lines = headers
         .get_all(name)
@@ -179,20 +179,118 @@ pub fn write_normalised(name: &HeaderName, headers: &HeaderMap, out: &mut Vec<u8
 
 fn normalise<'a>(name: &HeaderName, lines: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
     let items = lines.flat_map(|line| members(line, Quotes::Escaped));
-    if is_preference_list(name) {
-        let mut items: Vec<Vec<u8>> = items
-            .map(|item| {
-                let item = item.iter().filter(|octet| !octet.is_ascii_whitespace());
-                item.map(u8::to_ascii_lowercase).collect()
-            })
-            .collect();
-        if !items.iter().any(|item| item.contains(&b';')) {
-            items.sort_unstable();
-            items.dedup();
+    if !is_preference_list(name) {
+        return join(items, out);
+    }
+    let plain = |item: &[u8]| -> Vec<u8> {
+        let item = item.iter().filter(|octet| !octet.is_ascii_whitespace());
+        item.map(u8::to_ascii_lowercase).collect()
+    };
+    let items: Vec<Vec<u8>> = items.map(plain).collect();
+    let list: Option<Vec<Preference<'_>>> = items.iter().map(|item| Preference::of(item)).collect();
+    match list {
+        Some(list) if *name == header::ACCEPT_ENCODING => write_codings(list, out),
+        Some(list) => write_ranked(list, out),
+        // A weight that is none: nobody knows what the origin makes of it.
+        None => join(items.iter().map(Vec::as_slice), out),
+    }
+}
+
+/// A member of a preference list (RFC 9110, section 12.4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Preference<'a> {
+    /// The weight in thousandths, counted down from the highest.
+    rank: u16,
+    name: &'a [u8],
+}
+
+impl<'a> Preference<'a> {
+    /// Reads a member in lower case and without white space; none if its weight is none, or it has other parameters.
+    fn of(item: &'a [u8]) -> Option<Self> {
+        let (name, weight) = match item.iter().position(|octet| *octet == b';') {
+            None => (item, 1000),
+            Some(at) => (&item[..at], thousandths(&item[at + 1..])?),
+        };
+        Some(Self {
+            rank: 1000 - weight,
+            name,
+        })
+    }
+
+    /// Whether it says what is not wanted.
+    fn refuses(&self) -> bool {
+        self.rank == 1000
+    }
+}
+
+/// `q=0.5` in thousandths.
+fn thousandths(parameter: &[u8]) -> Option<u16> {
+    let number = parameter.strip_prefix(b"q=")?;
+    let (whole, fraction) = match number {
+        [whole] | [whole, b'.'] => (whole, &[][..]),
+        [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (whole, fraction),
+        _ => return None,
+    };
+    let mut weight = u16::from(whole.checked_sub(b'0').filter(|digit| *digit <= 1)?);
+    for place in 0..3 {
+        let digit = fraction.get(place).unwrap_or(&b'0').checked_sub(b'0')?;
+        weight = weight * 10 + u16::from(digit).min(10);
+    }
+    (weight <= 1000).then_some(weight)
+}
+
+/// The languages or charsets by rank: their weights count only as far as they set one before another. What is listed
+/// with the weight 0 stays, for it is more than not being listed.
+fn write_ranked(mut list: Vec<Preference<'_>>, out: &mut Vec<u8>) {
+    list.sort_unstable();
+    list.dedup_by_key(|preference| preference.name);
+    let mut before: Option<Preference<'_>> = None;
+    for preference in list {
+        match before {
+            Some(before) if preference.refuses() && !before.refuses() => out.push(b'!'),
+            Some(before) if before.rank < preference.rank => out.push(b'>'),
+            Some(_) => out.push(b','),
+            None if preference.refuses() => out.push(b'!'),
+            None => {}
         }
-        join(items.iter().map(Vec::as_slice), out);
-    } else {
-        join(items, out);
+        out.extend_from_slice(preference.name);
+        before = Some(preference);
+    }
+}
+
+/// The codings that are accepted, whatever their order and weights: any of them will do. `identity` is accepted unless
+/// it is refused (RFC 9110, section 12.5.3).
+fn write_codings(list: Vec<Preference<'_>>, out: &mut Vec<u8>) {
+    let any = list.iter().any(|preference| preference.name == b"*");
+    let mut codings: Vec<(bool, &[u8])> = list
+        .iter()
+        .map(|preference| {
+            let name = match preference.name {
+                b"x-gzip" => &b"gzip"[..],
+                b"x-compress" => b"compress",
+                name => name,
+            };
+            (preference.refuses(), name)
+        })
+        // What is not listed is not accepted, except that all is under a star.
+        .filter(|(refused, name)| {
+            if *name == b"identity" {
+                *refused
+            } else {
+                !*refused || any || *name == b"*"
+            }
+        })
+        .collect();
+    codings.sort_unstable();
+    codings.dedup();
+    for (at, (refused, name)) in codings.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        if refused {
+            out.push(b'!');
+        }
+        out.extend_from_slice(name);
     }
 }
 
@@ -214,33 +312,10 @@ fn is_preference_list(name: &HeaderName) -> bool {
     .contains(name)
 }
 
-/// The one member of a normalised preference list with the greatest weight (RFC 9110, section 12.4.2); none when
-/// several share it.
+/// The one member of a normalised preference list that stands before all others; none when several do.
 fn preferred(list: &[u8]) -> Option<&[u8]> {
-    let mut best: Option<(&[u8], f32)> = None;
-    let mut shared = false;
-    for item in members(list, Quotes::Escaped) {
-        let mut parts = item.splitn(2, |octet| *octet == b';');
-        let tag = parts.next().unwrap_or_default();
-        let weight = match parts.next() {
-            None => 1.0,
-            Some(parameter) => std::str::from_utf8(parameter)
-                .ok()?
-                .strip_prefix("q=")?
-                .parse::<f32>()
-                .ok()?,
-        };
-        match best {
-            Some((_, most)) if weight < most => {}
-            Some((_, most)) if weight == most => shared = true,
-            _ => {
-                best = Some((tag, weight));
-                shared = false;
-            }
-        }
-    }
-    best.filter(|(_, weight)| *weight > 0.0 && !shared)
-        .map(|(tag, _)| tag)
+    let first = list.split(|octet| b">!".contains(octet)).next()?;
+    (!first.is_empty() && !first.contains(&b',')).then_some(first)
 }
 
 /// The names that `Vary` lists; none for `*` or a name that is none.
@@ -316,10 +391,28 @@ mod tests {
                 "accept-language",
                 "en;q=0.4, de;q=0.5",
                 "de;q=0.5, en;q=0.4",
-                false,
+                true,
             ),
+            ("accept-language", "en-US,en;q=0.9", "en-US,en;q=0.8", true),
+            ("accept-language", "en, de;q=0.5", "de, en;q=0.5", false),
+            ("accept-language", "en, de;q=0.5", "en, de", false),
+            ("accept-language", "en, de;q=0", "en", false),
+            ("accept-language", "en, de;q=0", "en, de;q=0.1", false),
+            ("accept-language", "en;q=0", "en", false),
+            ("accept-language", "en;q=0.9", "en;q=0.1", true),
+            ("accept-language", "en;q=x", "en", false),
+            ("accept-charset", "utf-8, *;q=0.1", "UTF-8,*;q=0.2", true),
             ("accept-encoding", "gzip, br", "br,GZIP", true),
             ("accept-encoding", "gzip", "gzip, br", false),
+            ("accept-encoding", "gzip;q=0.5, br", "br;q=0.8, x-gzip", true),
+            ("accept-encoding", "gzip, identity", "gzip", true),
+            ("accept-encoding", "gzip, br;q=0", "gzip", true),
+            ("accept-encoding", "gzip, *;q=0", "gzip", false),
+            ("accept-encoding", "*, br;q=0", "*", false),
+            ("accept-encoding", "gzip, identity;q=0", "gzip", false),
+            ("accept-encoding", "identity", "", true),
+            ("accept-encoding", "gzip;q=2", "gzip", false),
+            ("accept-encoding", "gzip;q=0.0001", "gzip", false),
         ];
         for (name, first, second, expected) in table {
             let found = matches(&[("vary", name)], &[(name, first)], &[(name, second)]);

@@ -11,15 +11,18 @@ pub struct Price {
     pub output: f64,
     /// Of the part of the prompt that the provider had cached.
     pub cached_input: f64,
+    /// Of the part of the prompt that the provider writes to its cache.
+    pub cache_write: f64,
 }
 
 impl Price {
     /// What so many tokens cost, in dollars.
-    pub fn dollars(&self, input: u64, output: u64, cached_input: u64) -> f64 {
+    pub fn dollars(&self, input: u64, output: u64, cached_input: u64, cache_write: u64) -> f64 {
         let parts = [
             (input, self.input),
             (output, self.output),
             (cached_input, self.cached_input),
+            (cache_write, self.cache_write),
         ];
         parts
             .iter()
@@ -74,6 +77,7 @@ mod tests {
             input,
             output: 0.0,
             cached_input: 0.0,
+            cache_write: 0.0,
         };
         let names = ["gpt-4o", "gpt-4o-mini", "claude-3-5-sonnet", "gpt-4o-2024-05-13"];
         let prices = Prices(
@@ -101,7 +105,8 @@ mod tests {
             input: 2.5,
             output: 10.0,
             cached_input: 1.25,
+            cache_write: 3.0,
         };
-        assert!((price.dollars(1_000_000, 500_000, 2_000_000) - 10.0).abs() < 1e-9);
+        assert!((price.dollars(1_000_000, 500_000, 2_000_000, 1_000_000) - 13.0).abs() < 1e-9);
     }
 }

@@ -81,7 +81,9 @@ pub(crate) fn respond(mut exchange: Box<Exchange>, answer: Answer) -> Response<B
     } else {
         source
     };
-    exchange.record.first_byte = Some(exchange.worker.state.clock.now());
+    if exchange.record.first_byte.is_none() {
+        exchange.record.first_byte = Some(exchange.worker.state.clock.now());
+    }
     exchange.record.status = status.as_u16();
     let mut response = Response::new(Body::new(source, exchange));
     *response.status_mut() = status;

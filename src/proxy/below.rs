@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::answer::Answer;
 use super::exchange::Exchange;
-use super::fetch::refresh_behind;
 use super::fill::Fill;
 use super::inbound::Inbound;
+use super::refresh::refresh_behind;
 use super::serve;
 use crate::cache::engine::{self, Lookup};
 use crate::cache::entry::Entry;
@@ -36,7 +36,7 @@ pub(crate) async fn look(
     let state = Arc::clone(&exchange.worker.state);
     let below = state.cache.look_below(rules, &request.lookup(keyed)).await?;
     let (entry, due) = match below.lookup {
-        Lookup::Fresh(entry) => (entry, false),
+        Lookup::Fresh(entry) | Lookup::Part(entry) => (entry, false),
         Lookup::Refresh(entry) => (entry, true),
         Lookup::Miss { reason, stale: found } => {
             if reason != MissReason::Uri {
@@ -83,6 +83,7 @@ pub(crate) async fn fill_unless_found(fill: Fill, leader: Leader) {
     if let Some(rules) = &route.config.cache {
         let request = engine::Request {
             key: &fill.keyed.key,
+            method: &fill.method,
             headers: &fill.asked,
         };
         let below = worker.state.cache.look_below(rules, &request).await;

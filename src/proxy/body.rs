@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use super::connection::BoxError;
 use super::error::{BodyFault, ProxyError};
 use super::exchange::Exchange;
+use super::multipart::Pieces;
 use super::replay::Replay;
 use super::wire::Malformed;
 use crate::cache::flight::FlightReader;
@@ -175,6 +176,8 @@ pub(crate) enum Source {
     Flight(FlightReader),
     /// A stored event stream.
     Replay(Box<Replay>),
+    /// Several parts of what is in memory.
+    Pieces(Box<Pieces>),
 }
 
 /// A response body. It owns the exchange: when the last byte has been handed on, or the client has gone, the
@@ -230,6 +233,7 @@ impl http_body::Body for Body {
                 ready!(Pin::new(reader).poll_frame(cx)).map(|frame| frame.map_err(BoxError::from))
             }
             Source::Replay(replay) => ready!(replay.poll_part(cx)).map(|part| Ok(Frame::data(part))),
+            Source::Pieces(pieces) => pieces.next().map(|piece| Ok(Frame::data(piece))),
         };
         match &frame {
             None => self.finish(),
@@ -254,6 +258,7 @@ impl http_body::Body for Body {
             Source::Upstream(body) => body.is_end_stream(),
             Source::Flight(reader) => reader.is_end_stream(),
             Source::Replay(replay) => replay.is_over(),
+            Source::Pieces(pieces) => pieces.left() == 0,
         }
     }
 
@@ -264,6 +269,7 @@ impl http_body::Body for Body {
             Source::Upstream(body) => body.size_hint(),
             Source::Flight(reader) => reader.size_hint(),
             Source::Replay(_) => SizeHint::default(),
+            Source::Pieces(pieces) => SizeHint::with_exact(pieces.left()),
         }
     }
 }

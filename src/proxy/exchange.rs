@@ -13,7 +13,7 @@ use crate::cache;
 use crate::cache::entry::Entry;
 use crate::cache::flight::Head;
 use crate::cache::observer::Observer;
-use crate::cache::status::{CacheStatus, ForwardReason, Forwarded, Outcome};
+use crate::cache::status::{ForwardReason, Forwarded, Outcome};
 use crate::cache::verdict::{BypassReason, MissReason, RefuseReason};
 use crate::config::Usage;
 use crate::control::state::{ActiveRoute, Snapshot};
@@ -33,7 +33,7 @@ pub(crate) struct Exchange {
     pub(crate) record: RequestRecord,
     /// Bytes of the request body, counted where they are read; none without a body.
     pub(crate) received: Option<Arc<AtomicU64>>,
-    /// The head of the flight that answers, when its body is looked at.
+    /// The head of the flight that answers.
     flight: Option<Arc<Head>>,
     /// Looks at a body that comes straight from the upstream, where its tokens are counted.
     observer: Option<Box<Observer>>,
@@ -113,7 +113,7 @@ impl Exchange {
     /// Notes that the answer comes from the flight with this head.
     pub(crate) fn aboard(&mut self, head: &Arc<Head>) {
         self.record.stored = true;
-        self.flight = head.is_observed().then(|| Arc::clone(head));
+        self.flight = Some(Arc::clone(head));
     }
 
     /// Notes that the answer comes from this entry, so that nobody has to be paid for it.
@@ -175,16 +175,13 @@ impl Exchange {
 
     /// The `Cache-Status` of a forwarded request; none before it was looked up.
     pub(crate) fn forwarded(&self, status: Option<StatusCode>, outcome: Outcome) -> Option<HeaderValue> {
-        let collapsed = self.record.cache == CacheResult::Collapsed;
-        let forwarded = |reason| {
-            CacheStatus::Forwarded(Forwarded {
-                reason,
-                status,
-                outcome,
-                collapsed,
-            })
+        let forwarded = Forwarded {
+            reason: self.forwarded?,
+            status,
+            outcome,
+            collapsed: self.record.cache == CacheResult::Collapsed,
         };
-        self.forwarded.map(|reason| forwarded(reason).to_value())
+        Some(self.worker.cache_status.of(forwarded))
     }
 
     /// Notes what went wrong.

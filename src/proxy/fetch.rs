@@ -2,31 +2,35 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use http::Response;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::fill::{Fill, Led};
+use super::fill::Led;
 use super::inbound::Inbound;
 use super::interim::InterimSender;
-use super::join::{Follow, follow};
-use super::{below, headers, pass, serve};
+use super::join::{Follow, follow, patience};
+use super::refresh::{Task, prepare};
+use super::{below, pass, serve};
+use crate::cache;
 use crate::cache::age::Times;
-use crate::cache::as_sent::key_headers;
-use crate::cache::conditional;
+use crate::cache::conditional::{self, ConditionalAnswer};
 use crate::cache::engine::Lookup;
 use crate::cache::entry::Entry;
+use crate::cache::failures::Failed;
 use crate::cache::flight::{Follower, Grounds, Leader, Ticket};
+use crate::cache::key::Key;
 use crate::cache::policy::{self, RequestFacts};
-use crate::cache::refresh_ahead::is_due;
-use crate::cache::request::{AfterMiss, Keyed, after_miss};
+use crate::cache::request::{self, AfterMiss, Errand, Keyed, after_miss};
 use crate::cache::status::Outcome;
 use crate::cache::verdict::RefuseReason;
 use crate::config::{LastReaderGone, RouteCache};
 use crate::control::state::{ActiveRoute, State};
 use crate::telemetry::record::CacheResult;
+use crate::upstream::UpstreamBody;
 
 /// How often a request takes part in a flight that is lost before it fetches on its own.
 const BOARDINGS: usize = 3;
@@ -45,33 +49,36 @@ pub(crate) async fn fetch(
     let state = Arc::clone(&exchange.worker.state);
     let mut unasked = state.cache.has_levels_below();
     let mut next = next_step(&state, rules, request, &keyed, stale.as_ref());
-    let fills = next == AfterMiss::Fill && (rules.min_uses == 1 || stale.is_some());
+    let leads = matches!(next, AfterMiss::Fill(Errand::Whole)) && (rules.min_uses == 1 || stale.is_some());
     // Who does not lead a flight looks below now; who does looks there for everybody aboard.
-    if unasked && !fills && !matches!(next, AfterMiss::Bypass(_)) {
+    if unasked && !leads && !matches!(next, AfterMiss::Bypass(_)) {
         if let Some(found) = below::look(exchange, rules, request, &keyed, &mut stale).await {
             return Ok(found.answer(exchange, route, request, &keyed));
         }
         unasked = false;
         next = next_step(&state, rules, request, &keyed, stale.as_ref());
     }
-    match next {
-        AfterMiss::Fill => {}
+    let errand = match next {
+        AfterMiss::Fill(errand) => errand,
         AfterMiss::Pass(_) => return pass::pass(exchange, route, request).await,
         AfterMiss::Refuse => return Err(ProxyError::OnlyIfCached),
+        AfterMiss::BackOff(failed) => return spared(exchange, rules, request, stale.as_ref(), failed),
         AfterMiss::Bypass(reason) => {
             exchange.bypassed(reason);
             let answer = pass::pass(exchange, route, request).await?;
             reconsider(exchange, rules, request, &keyed, &answer);
             return Ok(answer);
         }
-    }
+    };
     // What was stored once had been asked for often enough.
     if rules.min_uses > 1 && stale.is_none() && state.cache.count_use(&keyed.key) < rules.min_uses {
         return pass::unstored(exchange, route, request, RefuseReason::MinUses).await;
     }
     let keyed = Arc::new(keyed);
+    let key = errand.key(&keyed.key, &request.head.headers).into_owned();
+    let deadline = Instant::now() + patience(Some(&route.config));
     for _ in 0..BOARDINGS {
-        let follower = match board(exchange, rules, request, &keyed) {
+        let follower = match board(exchange, rules, request, &key) {
             Ticket::Lead(leader) => {
                 exchange.on_its_own();
                 // The flight before may have landed between the lookup and the boarding.
@@ -85,7 +92,19 @@ pub(crate) async fn fetch(
                     found.publish(leader);
                     return Ok(found.answer(exchange, route, request, &keyed));
                 }
-                match lead(exchange, route, request, &keyed, stale.clone(), leader).await? {
+                // So may it have crashed.
+                let failures = &exchange.worker.state.cache.failures;
+                if let Some(failed) = failures.recall_shared(key.primary()) {
+                    leader.fail(failed.error);
+                    return spared(exchange, rules, request, stale.as_ref(), failed);
+                }
+                let task = Task {
+                    keyed: &keyed,
+                    errand,
+                    flight: *key.primary(),
+                    stale: stale.clone(),
+                };
+                match lead(exchange, route, request, task, leader).await? {
                     Lead::Answered(answer) => return Ok(answer),
                     Lead::Follow(follower) => follower,
                 }
@@ -95,7 +114,7 @@ pub(crate) async fn fetch(
                 follower
             }
         };
-        match follow(exchange, rules, request, &keyed, follower).await? {
+        match follow(exchange, rules, request, &keyed, follower, deadline).await? {
             Follow::Answered(answer) => return Ok(answer),
             Follow::Again => {}
             Follow::Alone(reason) => {
@@ -115,8 +134,27 @@ fn next_step(
     keyed: &Keyed,
     stale: Option<&Arc<Entry>>,
 ) -> AfterMiss {
-    let (method, asked) = (&request.head.method, request.lookup(keyed));
-    after_miss(&state.cache, rules, method, &asked, stale.is_some())
+    after_miss(&state.cache, rules, &request.lookup(keyed), stale.is_some())
+}
+
+/// The answer to a request that is spared a fetch which has just failed for others: a stale entry, or that failure.
+fn spared(
+    exchange: &mut Exchange,
+    rules: &RouteCache,
+    request: &Inbound,
+    stale: Option<&Arc<Entry>>,
+    failed: Failed,
+) -> Result<Answer, ProxyError> {
+    exchange.record.cache = CacheResult::Collapsed;
+    let state = &exchange.worker.state;
+    let control = request::control(rules, &request.head.headers);
+    let now = state.clock.now();
+    if let (Some(entry), Some(failure)) = (stale, failed.failure)
+        && state.cache.may_stand_in(entry, &control, failure, now)
+    {
+        return Ok(serve::stale_if_error(exchange, request, entry, failure));
+    }
+    Err(ProxyError::Fill(failed.error))
 }
 
 /// Forgets that a key is uncacheable once an answer shows that it no longer is: the next request fills.
@@ -126,6 +164,7 @@ fn reconsider(exchange: &Exchange, rules: &RouteCache, request: &Inbound, keyed:
         method: &request.head.method,
         headers: &request.head.headers,
         partitioned: keyed.partitioned,
+        for_part: false,
     };
     let times = Times {
         requested: exchange.record.started,
@@ -151,72 +190,19 @@ fn landed(exchange: &Exchange, rules: &RouteCache, request: &Inbound, keyed: &Ke
         .cache
         .answer_from(rules, &request.lookup(keyed), state.clock.now())
     {
-        Lookup::Fresh(entry) => Some(entry),
+        Lookup::Fresh(entry) | Lookup::Part(entry) => Some(entry),
         Lookup::Refresh(_) | Lookup::Miss { .. } => None,
     }
 }
 
-/// Validates `entry`, which is still fresh, without anybody waiting for it, if this request is the one to do so.
-pub(crate) fn refresh_ahead(
-    exchange: &Exchange,
-    route: &Arc<ActiveRoute>,
-    request: &mut Inbound,
-    keyed: &Keyed,
-    entry: &Arc<Entry>,
-    beta: f64,
-) {
-    let (now, random) = (exchange.record.started, exchange.worker.ids.uniform());
-    if is_due(entry.life(), entry.fetch_time(), beta, now, random)
-        && let Some((fill, leader)) = behind(exchange, route, request, keyed, entry)
-    {
-        exchange.worker.tasks.spawn_to_end(fill.run(leader, None));
-    }
-}
-
-/// Validates `entry`, which is stale, without anybody waiting for it.
-pub(crate) fn refresh_behind(
-    exchange: &Exchange,
-    route: &Arc<ActiveRoute>,
-    request: &Inbound,
-    keyed: &Keyed,
-    entry: &Arc<Entry>,
-) {
-    if let Some((fill, leader)) = behind(exchange, route, request, keyed, entry) {
-        exchange
-            .worker
-            .tasks
-            .spawn_to_end(below::fill_unless_found(fill, leader));
-    }
-}
-
-/// A fill that validates `entry` for nobody in particular; none if it may not be, or if somebody does so already.
-fn behind(
-    exchange: &Exchange,
-    route: &Arc<ActiveRoute>,
-    request: &Inbound,
-    keyed: &Keyed,
-    entry: &Arc<Entry>,
-) -> Option<(Fill, Leader)> {
+fn board(exchange: &Exchange, rules: &RouteCache, request: &Inbound, key: &Key) -> Ticket {
     let state = &exchange.worker.state;
-    let writes = route.config.cache.as_ref().is_some_and(|rules| rules.write);
-    if !writes || state.cache.hit_for_miss.recalls(keyed.key.primary()) {
-        return None;
-    }
-    let Ticket::Lead(leader) = state.cache.board(&request.lookup(keyed), state.clock.now()) else {
-        return None;
+    let asked = cache::engine::Request {
+        key,
+        method: &request.head.method,
+        headers: &request.head.headers,
     };
-    let keyed = Arc::new(Keyed {
-        key: keyed.key.clone(),
-        partitioned: keyed.partitioned,
-        tenant: keyed.tenant,
-    });
-    let fill = prepare(exchange, route, request, &keyed, Some(Arc::clone(entry)), false)?;
-    Some((fill, leader))
-}
-
-fn board(exchange: &Exchange, rules: &RouteCache, request: &Inbound, keyed: &Keyed) -> Ticket {
-    let state = &exchange.worker.state;
-    let (asked, now) = (request.lookup(keyed), state.clock.now());
+    let now = state.clock.now();
     if rules.collapse {
         state.cache.board(&asked, now)
     } else {
@@ -229,14 +215,13 @@ async fn lead(
     exchange: &mut Exchange,
     route: &Arc<ActiveRoute>,
     request: &mut Inbound,
-    keyed: &Arc<Keyed>,
-    stale: Option<Arc<Entry>>,
+    task: Task<'_>,
     leader: Leader,
 ) -> Result<Lead, ProxyError> {
     let rules = route.config.cache.as_ref();
     let cancel = rules.is_some_and(|rules| rules.on_last_reader_gone == LastReaderGone::Cancel);
     let follower = leader.follow();
-    let Some(mut fill) = prepare(exchange, route, request, keyed, stale, cancel) else {
+    let Some(mut fill) = prepare(exchange, route, request, task, cancel) else {
         // The body streams: it can be sent only once, and by this request itself.
         leader.decline();
         return pass::pass(exchange, route, request).await.map(Lead::Answered);
@@ -251,61 +236,26 @@ async fn lead(
     match report.outcome {
         Led::Through(response, reason) => {
             exchange.refused(reason);
-            Ok(Lead::Answered(pass::ready(
-                exchange,
-                *response,
-                Outcome::Refused(reason),
-            )))
+            Ok(Lead::Answered(let_through(exchange, request, *response, reason)))
         }
         Led::Flight => Ok(Lead::Follow(follower)),
     }
 }
 
-/// A fill for this request; none when its body cannot be sent by somebody else.
-fn prepare(
+/// An answer that is for this request alone. What it asked for the cache was not bound to its own preconditions.
+fn let_through(
     exchange: &Exchange,
-    route: &Arc<ActiveRoute>,
     request: &Inbound,
-    keyed: &Arc<Keyed>,
-    stale: Option<Arc<Entry>>,
-    cancel: bool,
-) -> Option<Fill> {
-    let body = request.replayable()?;
-    let rules = route.config.cache.as_ref()?;
-    let mut fields = headers::to_upstream(
-        &request.head.headers,
-        &request.origin,
-        request.connection.forwarded_peer(),
-        request.head.version,
-        &route.config.headers,
-        || key_headers(Some(rules)),
-    );
-    let method = if request.head.method == Method::HEAD {
-        Method::GET
-    } else {
-        request.head.method.clone()
-    };
-    conditional::make_unconditional(&mut fields);
-    // A method other than GET is not safe to validate by: it is asked anew.
-    if let Some(entry) = stale.as_ref().filter(|_| method == Method::GET) {
-        conditional::make_validation(&mut fields, &entry.headers());
+    response: Response<UpstreamBody>,
+    reason: RefuseReason,
+) -> Answer {
+    let answer = pass::ready(exchange, response, Outcome::Refused(reason));
+    let now = exchange.worker.state.clock.now();
+    let asked = &request.head.headers;
+    match conditional::evaluate(asked, answer.status, &answer.headers, now) {
+        ConditionalAnswer::Full => answer,
+        ConditionalAnswer::NotModified => {
+            serve::not_modified(answer.headers).cache_status(answer.cache_status)
+        }
     }
-    Some(Fill {
-        worker: Arc::clone(&exchange.worker),
-        route: Arc::clone(route),
-        keyed: Arc::clone(keyed),
-        method,
-        uri: request.head.uri.clone(),
-        version: request.head.version,
-        asked: request.head.headers.clone(),
-        headers: fields,
-        body,
-        kind: request.kind(),
-        stale,
-        cancel,
-        interims: None,
-        trace: exchange.record.trace,
-        hash_key: pass::hash_key(route, request),
-        position: exchange.worker.state.cache.purges.position(),
-    })
 }

@@ -14,6 +14,7 @@ use super::listener::{self, Acceptor, SharedListener};
 use super::sweep::Sweeper;
 use super::tls::{ReloadingTls, TlsError};
 use super::worker::Worker;
+use crate::cache::status::LastValue;
 use crate::config::{self, Name};
 use crate::control::state::State;
 use crate::tasks::Tasks;
@@ -214,6 +215,7 @@ async fn work(start: Start) -> bool {
         tasks: requests.clone(),
         ids,
         state,
+        cache_status: LastValue::default(),
     });
     let sweeper = Sweeper::new(clock);
     let stop_accepting = CancellationToken::new();

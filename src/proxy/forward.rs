@@ -23,6 +23,9 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 pub(crate) struct Outgoing<'a> {
     /// Makes the request, its body aside, for each time that it is sent.
     pub(crate) head: &'a (dyn Fn() -> Request<()> + Sync),
+    /// Its header fields as HTTP/1.1 writes them, for a cluster that [speaks it](Cluster::is_http1); empty when they are
+    /// in the head.
+    pub(crate) encoded: &'a [u8],
     /// Its body.
     pub(crate) payload: Payload,
     /// What the exchange needs from its connection.
@@ -54,6 +57,7 @@ pub(crate) async fn forward(
 ) -> Result<Response<UpstreamBody>, ProxyError> {
     let Outgoing {
         head,
+        encoded,
         payload,
         kind,
         interims,
@@ -65,6 +69,7 @@ pub(crate) async fn forward(
     };
     let cluster = &route.cluster;
     let clock = &worker.state.clock;
+    let is_http1 = cluster.is_http1(kind);
     let begun = clock.now();
     let limit = usize::try_from(cluster.config().attempts).unwrap_or(usize::MAX);
     let whole = match &payload {
@@ -90,13 +95,14 @@ pub(crate) async fn forward(
         let mut timeouts = route.config.timeouts;
         timeouts.total = timeouts.total.saturating_sub(started.since(begun));
         let span_id = worker.ids.span_id();
-        request
-            .headers_mut()
-            .insert(TRACEPARENT, trace.traceparent(span_id));
+        let line = traceparent(&mut request, trace, span_id, is_http1);
         let manner = Manner {
             timeouts: &timeouts,
+            started: clock.instant(started),
             kind,
             on_interim: Some(&tell),
+            encoded,
+            encoded_for_try: line.as_ref().map_or(&[], |line| line),
         };
         let result = worker.pool.send(cluster, &endpoint, request, manner).await;
         let now = clock.now();
@@ -128,6 +134,22 @@ pub(crate) async fn forward(
             }
         }
     }
+}
+
+/// Tells the upstream the span: in a line that goes behind the head where that can be done, for the way through a header
+/// map costs three times as much.
+fn traceparent(
+    request: &mut Request<RequestBody>,
+    trace: &TraceContext,
+    span_id: [u8; 8],
+    is_http1: bool,
+) -> Option<[u8; 70]> {
+    if is_http1 {
+        return Some(trace.traceparent_line(span_id));
+    }
+    let value = trace.traceparent(span_id);
+    request.headers_mut().insert(TRACEPARENT, value);
+    None
 }
 
 /// A try that has neither succeeded nor failed.

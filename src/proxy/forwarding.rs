@@ -3,9 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 
-use http::header::{FORWARDED, HOST, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use bytes::Bytes;
+use http::header::{FORWARDED, HOST, HeaderName, VIA};
+use http::{HeaderMap, HeaderValue, Version};
 use ipnet::IpNet;
+use parking_lot::Mutex;
+
+use super::headers::via;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -109,6 +113,17 @@ pub(super) fn is_replaced(name: &str) -> bool {
 pub(super) struct Peer {
     address: SocketAddr,
     elements: OnceLock<Elements>,
+    /// Those made last: nearly all requests of a connection are for one host.
+    encoded: Mutex<Option<Encoded>>,
+}
+
+/// The forwarding fields and `Via` as HTTP/1.1 writes them, and what they depend on besides the peer.
+#[derive(Debug)]
+struct Encoded {
+    host: HeaderValue,
+    scheme: &'static str,
+    version: Version,
+    fields: Bytes,
 }
 
 #[derive(Debug)]
@@ -125,7 +140,42 @@ impl Peer {
         Self {
             address,
             elements: OnceLock::new(),
+            encoded: Mutex::new(None),
         }
+    }
+
+    /// What [`add`] adds to a request for `host`, and `Via`, as HTTP/1.1 writes them. None for a trusted peer, whose
+    /// own fields count, and for a request without a host.
+    pub(super) fn encoded(&self, origin: &Origin, host: &HeaderValue, version: Version) -> Option<Bytes> {
+        if origin.trusted || host.is_empty() {
+            return None;
+        }
+        let mut last = self.encoded.lock();
+        if let Some(last) = &*last
+            && last.host == *host
+            && last.scheme == origin.scheme
+            && last.version == version
+        {
+            return Some(last.fields.clone());
+        }
+        let mut map = HeaderMap::from_iter([(HOST, host.clone())]);
+        add(&mut map, &HeaderMap::new(), origin, self);
+        map.remove(HOST);
+        map.append(VIA, via(version));
+        let mut fields = Vec::new();
+        for (name, value) in &map {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                fields.extend_from_slice(part);
+            }
+        }
+        let fields = Bytes::from(fields);
+        *last = Some(Encoded {
+            host: host.clone(),
+            scheme: origin.scheme,
+            version,
+            fields: fields.clone(),
+        });
+        Some(fields)
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -189,13 +239,7 @@ fn chain(asked: &HeaderMap, origin: &Origin, elements: &Elements) -> Option<Head
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let field = |(name, value): &(&'static str, &'static str)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        };
-        fields.iter().map(field).collect()
-    }
+    use crate::cache::fixture::headers as map;
 
     fn peer() -> SocketAddr {
         "10.1.2.3:4000".parse().unwrap()
@@ -236,6 +280,43 @@ mod tests {
         assert_eq!(fields["x-forwarded-proto"], "https");
         let forwarded: Vec<_> = fields.get_all("forwarded").iter().collect();
         assert_eq!(forwarded, ["for=2.2.2.2", "for=10.1.2.3;proto=https"]);
+    }
+
+    #[test]
+    fn the_encoded_fields_are_those_that_are_added() {
+        let peer = Peer::new(peer());
+        let of = |tls, trusted: &[IpNet]| Origin::of(peer.address(), tls, trusted, &HeaderMap::new());
+        let hosts = ["hub", "hub", "other:8080"].map(HeaderValue::from_static);
+        for (host, tls, version) in [
+            (&hosts[0], false, Version::HTTP_11),
+            (&hosts[1], false, Version::HTTP_11),
+            (&hosts[1], true, Version::HTTP_11),
+            (&hosts[1], true, Version::HTTP_2),
+            (&hosts[2], false, Version::HTTP_10),
+            (&hosts[0], false, Version::HTTP_11),
+        ] {
+            let origin = of(tls, &[]);
+            let mut added = HeaderMap::from_iter([(HOST, host.clone())]);
+            add(&mut added, &HeaderMap::new(), &origin, &peer);
+            added.append(VIA, via(version));
+            let mut expected: Vec<String> = added
+                .iter()
+                .filter(|(name, _)| *name != HOST)
+                .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+                .collect();
+            let encoded = peer.encoded(&origin, host, version).unwrap();
+            let mut found: Vec<_> = std::str::from_utf8(&encoded)
+                .unwrap()
+                .split_terminator("\r\n")
+                .collect();
+            found.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(found, expected, "{host:?} {tls} {version:?}");
+        }
+        let trusted = of(false, &["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(peer.encoded(&trusted, &hosts[0], Version::HTTP_11), None);
+        let nowhere = HeaderValue::from_static("");
+        assert_eq!(peer.encoded(&of(false, &[]), &nowhere, Version::HTTP_11), None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::exchange::Exchange;
 use super::inbound::Inbound;
 use super::wire::Malformed;
 use super::worker::Worker;
-use super::{body, fetch, pass, serve, upgrade};
+use super::{body, fetch, pass, refresh, serve, upgrade};
 use crate::cache::engine::Lookup;
 use crate::cache::request::{Keyed, wants_upgrade};
 use crate::cache::verdict::BypassReason;
@@ -88,12 +88,13 @@ async fn answer(
     match lookup(exchange, rules, request, &keyed) {
         Lookup::Fresh(entry) => {
             if let Some(beta) = rules.refresh_ahead {
-                fetch::refresh_ahead(exchange, &route, request, &keyed, &entry, beta);
+                refresh::refresh_ahead(exchange, &route, request, &keyed, &entry, beta);
             }
             Ok(serve::fresh(exchange, request, &entry))
         }
+        Lookup::Part(entry) => Ok(serve::fresh(exchange, request, &entry)),
         Lookup::Refresh(entry) => {
-            fetch::refresh_behind(exchange, &route, request, &keyed, &entry);
+            refresh::refresh_behind(exchange, &route, request, &keyed, &entry);
             Ok(serve::stale(exchange, request, &entry, "stale-while-revalidate"))
         }
         Lookup::Miss { reason, stale } => {

@@ -33,6 +33,8 @@ impl Kind {
             // For the nearest hop only, and what the library answers itself.
             "proxy-authorization" | "expect" => Self::HopByHop,
             name if is_hop_by_hop(name) => Self::HopByHop,
+            // Each attempt has its own.
+            "traceparent" => Self::HopByHop,
             name if is_forwarding(name) => Self::Forwarding,
             // Gateways that turn `-` into `_` cannot tell the two apart: `x_user_id` could pass for `x-user-id`.
             name if name.contains('_') => Self::HopByHop,
@@ -65,8 +67,24 @@ pub(crate) fn to_upstream(
     rules: &HeaderRules,
     protected: impl FnOnce() -> Vec<HeaderName>,
 ) -> HeaderMap {
-    let nominated = nominated(asked, protected);
     let mut fields = HeaderMap::try_with_capacity(asked.len() + ADDED).unwrap_or_default();
+    each_passed_on(asked, origin, protected, |name, value| {
+        fields.append(name.clone(), value.clone());
+    });
+    forwarding::add(&mut fields, asked, origin, peer);
+    fields.append(VIA, via(version));
+    apply(&mut fields, &rules.request_set, &rules.request_remove);
+    fields
+}
+
+/// Calls `pass` for what goes through of the client's header fields, in order.
+pub(super) fn each_passed_on(
+    asked: &HeaderMap,
+    origin: &Origin,
+    protected: impl FnOnce() -> Vec<HeaderName>,
+    mut pass: impl FnMut(&HeaderName, &HeaderValue),
+) {
+    let nominated = nominated(asked, protected);
     let mut trailers = false;
     for (name, value) in asked {
         let goes_through = match Kind::of(name) {
@@ -79,16 +97,12 @@ pub(crate) fn to_upstream(
             }
         };
         if goes_through {
-            fields.append(name.clone(), value.clone());
+            pass(name, value);
         }
     }
     if trailers {
-        fields.insert(TE, HeaderValue::from_static("trailers"));
+        pass(&TE, &HeaderValue::from_static("trailers"));
     }
-    forwarding::add(&mut fields, asked, origin, peer);
-    fields.append(VIA, via(version));
-    apply(&mut fields, &rules.request_set, &rules.request_remove);
-    fields
 }
 
 /// Makes the upstream's header fields into those for the client and the cache.
@@ -122,24 +136,23 @@ pub(crate) fn apply(headers: &mut HeaderMap, set: &[(HeaderName, HeaderValue)], 
     }
 }
 
-fn via(version: Version) -> HeaderValue {
-    HeaderValue::from_static(match version {
-        Version::HTTP_10 => "1.0 outrigger",
-        Version::HTTP_2 => "2.0 outrigger",
-        _ => "1.1 outrigger",
-    })
+/// Our member of `Via` for a message that came by `version` (RFC 9110, section 7.6.3).
+pub(super) fn via(version: Version) -> HeaderValue {
+    // Checked once, not for each message.
+    static HTTP_10: HeaderValue = HeaderValue::from_static("1.0 outrigger");
+    static HTTP_11: HeaderValue = HeaderValue::from_static("1.1 outrigger");
+    static HTTP_2: HeaderValue = HeaderValue::from_static("2.0 outrigger");
+    match version {
+        Version::HTTP_10 => HTTP_10.clone(),
+        Version::HTTP_2 => HTTP_2.clone(),
+        _ => HTTP_11.clone(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let field = |(name, value): &(&'static str, &'static str)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        };
-        fields.iter().map(field).collect()
-    }
+    use crate::cache::fixture::headers as map;
 
     /// What an upstream gets of `asked` from a stranger.
     fn sent(asked: &HeaderMap, protected: &[HeaderName]) -> HeaderMap {
@@ -156,11 +169,12 @@ mod tests {
         let asked = map(&[
             (
                 "connection",
-                "close, x-debug, authorization, x-forwarded-for, traceparent, x-org",
+                "close, x-debug, authorization, x-forwarded-for, tracestate, x-org",
             ),
             ("x-debug", "1"),
             ("authorization", "Bearer a"),
             ("traceparent", "00-x"),
+            ("tracestate", "a=b"),
             ("x-org", "acme"),
             ("keep-alive", "timeout=5"),
             ("te", "gzip, trailers"),
@@ -174,11 +188,13 @@ mod tests {
             "connection",
             "expect",
             "proxy-authorization",
+            // Each attempt brings its own.
+            "traceparent",
         ] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
         assert_eq!(headers["authorization"], "Bearer a");
-        assert_eq!(headers["traceparent"], "00-x");
+        assert_eq!(headers["tracestate"], "a=b");
         assert_eq!(headers["x-org"], "acme");
         assert_eq!(headers["te"], "trailers");
     }

@@ -98,6 +98,7 @@ impl Inbound {
     pub(crate) fn lookup<'a>(&'a self, keyed: &'a Keyed) -> CacheRequest<'a> {
         CacheRequest {
             key: &keyed.key,
+            method: &self.head.method,
             headers: &self.head.headers,
         }
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
 use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
 use super::body::Source;
@@ -42,10 +42,10 @@ pub(super) async fn follow(
     request: &Inbound,
     keyed: &Keyed,
     mut follower: Follower,
+    deadline: Instant,
 ) -> Result<Follow, ProxyError> {
-    let limit = patience(exchange.route.as_ref().map(|route| &*route.config));
     let boarded = match exchange.record.cache {
-        CacheResult::Collapsed => match tokio::time::timeout(limit, follower.boarded()).await {
+        CacheResult::Collapsed => match timeout_at(deadline, follower.boarded()).await {
             Ok(boarded) => boarded,
             Err(_elapsed) => return Ok(Follow::Alone(BypassReason::LockTimeout)),
         },
@@ -59,8 +59,8 @@ pub(super) async fn follow(
         // The leader's request had other values of the headers that the response varies on.
         Boarded::Entry(entry, _) if !entry.nominated().matches(&request.head.headers) => Follow::Again,
         Boarded::Entry(entry, Grounds::Found(level)) => found(exchange, rules, request, keyed, entry, level),
-        Boarded::Entry(entry, Grounds::Confirmed) => {
-            Follow::Answered(serve::revalidated(exchange, request, &entry))
+        Boarded::Entry(entry, Grounds::Confirmed(status)) => {
+            Follow::Answered(serve::revalidated(exchange, request, &entry, status))
         }
         Boarded::Entry(entry, Grounds::OriginFailed(failure)) => {
             Follow::Answered(serve::stale_if_error(exchange, request, &entry, failure))
@@ -81,20 +81,20 @@ fn found(
 ) -> Follow {
     let (cache, now) = (&exchange.worker.state.cache, exchange.worker.state.clock.now());
     let digest = cache.home(&keyed.key, &entry);
-    let lookup = cache.use_of(entry, digest, &control(rules, &request.head.headers), now);
+    let lookup = cache.use_of(entry, &digest, &control(rules, &request.head.headers), now);
     exchange.record.level = level.or(exchange.record.level);
     match lookup {
         Lookup::Fresh(entry) => Follow::Answered(serve::fresh(exchange, request, &entry)),
         Lookup::Refresh(entry) => {
             Follow::Answered(serve::stale(exchange, request, &entry, "stale-while-revalidate"))
         }
-        Lookup::Miss { .. } => Follow::Again,
+        Lookup::Part(_) | Lookup::Miss { .. } => Follow::Again,
     }
 }
 
 /// How long this request waits for another's fill. Where tokens are counted, an answer takes long because it is thought
 /// about, and is paid for by each who asks: there the wait ends with the fill's own.
-fn patience(route: Option<&Route>) -> Duration {
+pub(super) fn patience(route: Option<&Route>) -> Duration {
     let counts = route.filter(|route| route.usage != Usage::Off);
     counts.map_or(LOCK_TIMEOUT, |route| LOCK_TIMEOUT.max(route.timeouts.first_byte))
 }
@@ -108,10 +108,6 @@ fn from_flight(exchange: &mut Exchange, request: &Inbound, head: &Arc<Head>, fol
     if answer == ConditionalAnswer::NotModified {
         see_through(exchange, follower);
         return serve::not_modified(headers).cache_status(value);
-    }
-    if request.head.method == Method::HEAD {
-        see_through(exchange, follower);
-        return Answer::new(head.status, headers, Source::Empty).cache_status(value);
     }
     Answer::new(head.status, headers, Source::Flight(follower.into_reader())).cache_status(value)
 }

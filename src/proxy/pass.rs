@@ -1,9 +1,10 @@
 //! pass: forwards a request that the cache takes no part in, and streams both bodies.
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 
 use super::answer::Answer;
 use super::body::Source;
+use super::encoded::encode;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::{Outgoing, forward};
@@ -47,24 +48,27 @@ async fn ask(
     let payload = request.take_body(exchange);
     let request = &*request;
     let interims = InterimSender::open(&request.connection, request.head.version, &route.config);
+    let encoded = encode(route, request, &exchange.record.trace);
     let outgoing = Outgoing {
-        head: &|| head(route, request),
+        head: &|| match &encoded {
+            Some(encoded) => head_with(request, encoded.framing.clone()),
+            None => head(route, request),
+        },
+        encoded: encoded.as_ref().map_or(&[], |encoded| &encoded.lines),
         payload,
         kind: request.kind(),
         interims: interims.as_ref(),
     };
     let response = send(exchange, route, request, outgoing).await?;
+    // What is left is done at once.
+    exchange.record.first_byte = exchange.record.attempts.last().and_then(|last| last.first_byte);
     invalidate(exchange, route, request, &response);
     Ok(through(exchange, response, outcome))
 }
 
 /// The request for the upstream, without its body.
 pub(crate) fn head(route: &ActiveRoute, request: &Inbound) -> Request<()> {
-    let mut head = Request::new(());
-    *head.method_mut() = request.head.method.clone();
-    *head.uri_mut() = request.head.uri.clone();
-    *head.version_mut() = request.head.version;
-    *head.headers_mut() = headers::to_upstream(
+    let fields = headers::to_upstream(
         &request.head.headers,
         &request.origin,
         request.connection.forwarded_peer(),
@@ -72,6 +76,15 @@ pub(crate) fn head(route: &ActiveRoute, request: &Inbound) -> Request<()> {
         &route.config.headers,
         || key_headers(route.config.cache.as_ref()),
     );
+    head_with(request, fields)
+}
+
+fn head_with(request: &Inbound, fields: HeaderMap) -> Request<()> {
+    let mut head = Request::new(());
+    *head.method_mut() = request.head.method.clone();
+    *head.uri_mut() = request.head.uri.clone();
+    *head.version_mut() = request.head.version;
+    *head.headers_mut() = fields;
     head
 }
 
@@ -172,7 +185,9 @@ pub(crate) fn invalidate<B>(
             Some((path, query)) => (path, Some(query)),
             None => (target.as_str(), None),
         };
-        for form in query::forms(query, rules()) {
+        let named = query::join(&authority, path, None);
+        let forms = query::forms(query, rules());
+        for form in state.cache.searches.with_forms(&named, forms) {
             let mark = query::join(&authority, path, form.as_deref());
             state.cache.invalidations.mark(&mark, now);
         }

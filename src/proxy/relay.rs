@@ -13,14 +13,18 @@ use crate::cache::entry::Notes;
 use crate::cache::flight::{Epilogue, FlightError, Head, Leader};
 use crate::cache::observer::{Observed, Observer};
 use crate::cache::policy::Stored;
+use crate::cache::range::Part;
 use crate::cache::usage::Usage;
 use crate::cache::vary::Nominated;
+use crate::cache::verdict::RefuseReason;
 use crate::telemetry::usage::TokenSource;
 use crate::upstream::UpstreamBody;
 
 /// A storable response whose body is still to come.
 pub(super) struct Arrival {
     pub(super) status: StatusCode,
+    /// Which part of the content it holds, if it is a 206.
+    pub(super) part: Option<Part>,
     pub(super) headers: HeaderMap,
     pub(super) body: UpstreamBody,
     pub(super) stored: Stored,
@@ -34,7 +38,7 @@ impl Arrival {
     pub(super) fn head(&self, method: &Method) -> Head {
         let public = self.stored.public;
         let (headers, nominated) = (self.headers.clone(), self.nominated.clone());
-        Head::new(method, self.status, headers, nominated, public).observed(self.observer.is_some())
+        Head::new(method, self.status, headers, nominated, public)
     }
 }
 
@@ -52,21 +56,37 @@ impl Fill {
     /// Hands the body to everyone aboard and, once it is complete, to the cache.
     pub(super) async fn stream(&self, leader: Leader, mut arrival: Arrival, head: &Head) {
         let end = self.relay(&leader, &mut arrival).await;
-        let observed = arrival.observer.take().map(|observer| {
-            let observed = observer.finish(matches!(end, End::Whole(_)));
-            self.count(observed.usage.as_ref());
-            head.conclude(Epilogue {
-                refused: observed.refused,
-                usage: observed.usage.clone(),
-            });
-            observed
-        });
+        let observed = match arrival.observer.take() {
+            Some(observer) => observer.finish(matches!(end, End::Whole(_))),
+            None => Observed::default(),
+        };
+        self.count(observed.usage.as_ref());
+        // Said before any reader learns of the end.
+        let conclude = |refused| {
+            let usage = observed.usage.clone();
+            head.conclude(Epilogue { refused, usage });
+        };
+        let refused = observed.refused.or_else(|| unfit(&leader, &end));
+        if refused.is_some() {
+            conclude(refused);
+        }
+        if refused == Some(RefuseReason::TooLarge) {
+            let hit_for_miss = &self.worker.state.cache.hit_for_miss;
+            hit_for_miss.remember_by_body(self.flight);
+        }
         match end {
             End::Abandoned => {}
             End::Broken(error) => leader.fail(error),
-            // An entry cannot hold trailers; a response that has some is not kept.
-            End::Whole(Some(trailers)) => drop(leader.finish_with_trailers(trailers, |_chunks| {})),
-            End::Whole(None) => drop(leader.finish(|chunks| self.keep(arrival, observed, chunks))),
+            End::Whole(Some(trailers)) => {
+                leader.finish_with_trailers(trailers, |_chunks| {});
+            }
+            End::Whole(None) if refused.is_some() => {
+                leader.finish(|_chunks| {});
+            }
+            End::Whole(None) => {
+                let keep = |chunks: &[Bytes]| conclude(self.keep(arrival, &observed, chunks).err());
+                leader.finish(keep);
+            }
         }
     }
 
@@ -113,12 +133,8 @@ impl Fill {
         }
     }
 
-    /// Stores a whole body, unless it showed that it must not be.
-    fn keep(&self, arrival: Arrival, observed: Option<Observed>, chunks: &[Bytes]) {
-        let observed = observed.unwrap_or_default();
-        if observed.refused.is_some() {
-            return;
-        }
+    /// Stores a whole body.
+    fn keep(&self, arrival: Arrival, observed: &Observed, chunks: &[Bytes]) -> Result<(), RefuseReason> {
         let usage = observed.usage.as_ref().map(Usage::encode).unwrap_or_default();
         let fill = engine::Fill {
             route: &self.route.config,
@@ -139,6 +155,22 @@ impl Fill {
             began: arrival.times.requested,
             fetch_time: self.worker.state.clock.now().since(arrival.times.requested),
         };
-        self.worker.state.cache.store(&fill, chunks);
+        let cache = &self.worker.state.cache;
+        match &arrival.part {
+            Some(part) => cache.store_part(&fill, part, chunks, self.window() as u64),
+            None => cache.store(&fill, chunks),
+        }
+        .map(drop)
+    }
+}
+
+/// Why a body that ended so is not stored, whatever is in it.
+fn unfit(leader: &Leader, end: &End) -> Option<RefuseReason> {
+    match end {
+        End::Abandoned | End::Broken(_) => Some(RefuseReason::Incomplete),
+        // An entry cannot hold trailers.
+        End::Whole(Some(_)) => Some(RefuseReason::Trailers),
+        End::Whole(None) if leader.has_outgrown() => Some(RefuseReason::TooLarge),
+        End::Whole(None) => (!leader.is_complete()).then_some(RefuseReason::Incomplete),
     }
 }

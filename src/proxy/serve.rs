@@ -1,7 +1,9 @@
 //! serve: answers from a stored response (RFC 9110 sections 13 and 14, RFC 9111 section 4).
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -9,9 +11,11 @@ use super::answer::{Answer, in_memory};
 use super::body::Source;
 use super::exchange::Exchange;
 use super::inbound::Inbound;
+use super::multipart::{Pieces, slice};
 use super::replay::Replay;
 use crate::cache::conditional::{self, ConditionalAnswer};
 use crate::cache::entry::Entry;
+use crate::cache::parts::part_answer;
 use crate::cache::range::{self, RangeAnswer};
 use crate::cache::reuse::Failure;
 use crate::cache::status::{CacheStatus, Outcome};
@@ -62,12 +66,17 @@ pub(crate) fn stale_if_error(
     stored(exchange, request, entry, now).cache_status(value)
 }
 
-/// Answers from an entry that the origin has just confirmed.
-pub(crate) fn revalidated(exchange: &mut Exchange, request: &Inbound, entry: &Arc<Entry>) -> Answer {
+/// Answers from an entry that the origin has just confirmed by an answer with this status.
+pub(crate) fn revalidated(
+    exchange: &mut Exchange,
+    request: &Inbound,
+    entry: &Arc<Entry>,
+    by: StatusCode,
+) -> Answer {
     exchange.record.cache = CacheResult::Revalidated;
     exchange.record.reason = "revalidated";
     exchange.record.stored = true;
-    let value = exchange.forwarded(Some(StatusCode::NOT_MODIFIED), Outcome::Stored);
+    let value = exchange.forwarded(Some(by), Outcome::Stored);
     let now = exchange.worker.state.clock.now();
     stored(exchange, request, entry, now).cache_status(value)
 }
@@ -83,6 +92,23 @@ fn stored(exchange: &mut Exchange, request: &Inbound, entry: &Entry, now: Timest
 /// A complete response as the client asked for it: whole, a range, or not modified.
 fn shape(exchange: &Exchange, request: &Inbound, entry: &Entry, mut headers: HeaderMap) -> Answer {
     let (asked, status) = (&request.head.headers, entry.status());
+    if let Some((part, spans)) = part_answer(entry, asked) {
+        // A precondition is about the representation, of which this is a part.
+        if conditional::evaluate(asked, StatusCode::OK, &headers, entry.stored_at())
+            == ConditionalAnswer::NotModified
+        {
+            headers.remove(CONTENT_RANGE);
+            return not_modified(headers);
+        }
+        return parts(
+            exchange,
+            headers,
+            &entry.body(),
+            part.span.start,
+            &spans,
+            part.total,
+        );
+    }
     if conditional::evaluate(asked, status, &headers, entry.stored_at()) == ConditionalAnswer::NotModified {
         return not_modified(headers);
     }
@@ -92,33 +118,54 @@ fn shape(exchange: &Exchange, request: &Inbound, entry: &Entry, mut headers: Hea
     let body = entry.body();
     // A range applies to GET alone (RFC 9110, section 14.2).
     if request.head.method == Method::GET && asked.contains_key(RANGE) {
-        let answer = range::answer(asked, status, &headers, body.len() as u64);
-        match (answer, answer.content_range()) {
-            (RangeAnswer::Part { start, end, .. }, Some(content_range)) => {
-                let slice = usize::try_from(start).ok().zip(usize::try_from(end).ok());
-                if let Some((from, to)) = slice.filter(|(from, to)| from < to && *to <= body.len()) {
-                    headers.insert(CONTENT_RANGE, content_range);
-                    headers.insert(CONTENT_LENGTH, HeaderValue::from(end - start));
-                    return Answer::new(
-                        StatusCode::PARTIAL_CONTENT,
-                        headers,
-                        in_memory(body.slice(from..to)),
-                    );
-                }
+        match range::answer(asked, status, &headers, body.len() as u64) {
+            RangeAnswer::Parts { spans, total } => {
+                return parts(exchange, headers, &body, 0, &spans, total);
             }
-            (RangeAnswer::Unsatisfiable { .. }, Some(content_range)) => {
+            RangeAnswer::Unsatisfiable { total } => {
                 headers.remove(CONTENT_TYPE);
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
-                headers.insert(CONTENT_RANGE, content_range);
+                headers.insert(CONTENT_RANGE, range::unsatisfied(total));
                 return Answer::new(StatusCode::RANGE_NOT_SATISFIABLE, headers, Source::Empty);
             }
-            _ => {}
+            RangeAnswer::Full => {}
         }
     }
     if !headers.contains_key(CONTENT_LENGTH) && !body_forbidden(status) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
     }
     Answer::new(status, headers, in_memory(body))
+}
+
+/// A 206 with the octets `spans` of the content, of which `body` holds those from number `from` on (RFC 9110, section
+/// 15.3.7).
+fn parts(
+    exchange: &Exchange,
+    mut headers: HeaderMap,
+    body: &Bytes,
+    from: u64,
+    spans: &[Range<u64>],
+    total: u64,
+) -> Answer {
+    let source = if let [span] = spans {
+        headers.insert(CONTENT_RANGE, range::content_range(span, total));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(span.end - span.start));
+        in_memory(slice(body, from, span))
+    } else {
+        // Random, so that nobody can have put it into the content.
+        let ids = &exchange.worker.ids;
+        let boundary = hex::encode([ids.span_id(), ids.span_id()].concat());
+        let content_type = format!("multipart/byteranges; boundary={boundary}");
+        let of_parts = headers.remove(CONTENT_TYPE);
+        let pieces = Pieces::new(body, from, spans, total, of_parts.as_ref(), &boundary);
+        headers.remove(CONTENT_RANGE);
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(pieces.left()));
+        if let Ok(content_type) = HeaderValue::try_from(content_type) {
+            headers.insert(CONTENT_TYPE, content_type);
+        }
+        Source::Pieces(Box::new(pieces))
+    };
+    Answer::new(StatusCode::PARTIAL_CONTENT, headers, source)
 }
 
 /// A stored event stream as the route replays it.

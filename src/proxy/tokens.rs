@@ -13,7 +13,12 @@ pub(super) fn priced(snapshot: &Snapshot, usage: &Usage, source: TokenSource) ->
         tokens,
         source,
         dollars: price.map_or(0.0, |price| {
-            price.dollars(tokens.input, tokens.output, tokens.cached_input)
+            price.dollars(
+                tokens.input,
+                tokens.output,
+                tokens.cached_input,
+                tokens.cache_write,
+            )
         }),
     }
 }

@@ -41,6 +41,7 @@ pub(crate) async fn tunnel(
             }
             head
         },
+        encoded: &[],
         payload,
         kind: ExchangeKind::Upgrade,
         interims: interims.as_ref(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::cache::status::LastValue;
 use crate::control::state::State;
 use crate::tasks::Tasks;
 use crate::telemetry::trace::IdSource;
@@ -17,4 +18,6 @@ pub struct Worker {
     pub tasks: Tasks,
     /// Trace and span ids.
     pub ids: IdSource,
+    /// Values of `Cache-Status`.
+    pub cache_status: LastValue,
 }

@@ -12,6 +12,8 @@ use super::record::TraceContext;
 /// The header field of the trace context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+const TRACEPARENT_LINE_START: &[u8] = b"traceparent: ";
+
 /// What a caller's `traceparent` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent {
@@ -81,11 +83,19 @@ impl TraceContext {
 
     /// The `traceparent` for a request that `span_id` sends on.
     pub fn traceparent(&self, span_id: [u8; 8]) -> HeaderValue {
-        let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        write_hex(&mut value, 3, &self.trace_id);
-        write_hex(&mut value, 36, &span_id);
-        write_hex(&mut value, 53, &[u8::from(self.sampled)]);
-        HeaderValue::from_bytes(&value).unwrap_or_else(|_| HeaderValue::from_static(""))
+        let line = self.traceparent_line(span_id);
+        let value = line.strip_prefix(TRACEPARENT_LINE_START).unwrap_or_default();
+        HeaderValue::from_bytes(value.trim_ascii_end()).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+
+    /// The same as a line of HTTP/1.1.
+    pub fn traceparent_line(&self, span_id: [u8; 8]) -> [u8; 70] {
+        const VALUE: usize = TRACEPARENT_LINE_START.len();
+        let mut line = *b"traceparent: 00-00000000000000000000000000000000-0000000000000000-00\r\n";
+        write_hex(&mut line, VALUE + 3, &self.trace_id);
+        write_hex(&mut line, VALUE + 36, &span_id);
+        write_hex(&mut line, VALUE + 53, &[u8::from(self.sampled)]);
+        line
     }
 
     /// The trace id as it is shown: 32 hex digits.

@@ -25,23 +25,25 @@ pub const UNKNOWN: &str = "unknown";
 /// Most bytes of the name of a model.
 const MAX_NAME: usize = 64;
 
-/// Tokens of one answer. The three do not overlap.
+/// Tokens of one answer. The kinds do not overlap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tokens {
-    /// Of the prompt, as far as the provider had not cached it.
+    /// Of the prompt, as far as the provider neither had it cached nor wrote it to its cache.
     pub input: u64,
     /// Of the answer.
     pub output: u64,
     /// Of the prompt, as far as the provider had cached it.
     pub cached_input: u64,
+    /// Of the prompt, as far as the provider charges for writing them to its cache.
+    pub cache_write: u64,
 }
 
 impl Tokens {
     /// Values of the label `type`.
-    const TYPES: [&'static str; 3] = ["input", "output", "cached_input"];
+    const TYPES: [&'static str; 4] = ["input", "output", "cached_input", "cache_write"];
 
-    fn by_type(self) -> [u64; 3] {
-        [self.input, self.output, self.cached_input]
+    fn by_type(self) -> [u64; 4] {
+        [self.input, self.output, self.cached_input, self.cache_write]
     }
 }
 
@@ -131,7 +133,7 @@ pub(super) struct RouteTokens(OnceLock<Box<[ModelTokens]>>);
 #[derive(Debug, Default)]
 struct ModelTokens {
     /// By source, then by type.
-    tokens: [[AtomicU64; 3]; 2],
+    tokens: [[AtomicU64; 4]; 2],
     /// By source: spent and saved.
     dollars: [Dollars; 2],
 }

@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::balance::Members;
 use super::check::Checker;
-use super::connect::Connector;
+use super::connect::{Connector, Offer};
 use super::endpoint::Endpoint;
 use super::error::ClusterError;
+use super::request::ExchangeKind;
 use super::resolve::{RESOLVE_EVERY, Resolver};
 use crate::clock::Clock;
 use crate::config;
@@ -152,6 +153,11 @@ impl Cluster {
     /// The configuration this was built from.
     pub fn config(&self) -> &Arc<config::Upstream> {
         &self.config
+    }
+
+    /// Whether an exchange of this kind goes over HTTP/1.1 in any case.
+    pub fn is_http1(&self, kind: ExchangeKind) -> bool {
+        self.connector.offer(kind) == Some(Offer::Http1)
     }
 
     pub(super) fn connector(&self) -> &Connector {

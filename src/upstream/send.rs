@@ -30,12 +30,20 @@ const CONNECTIONS_TRIED: usize = 3;
 /// What an exchange needs besides its request.
 #[derive(Clone, Copy)]
 pub struct Manner<'a> {
-    /// Its deadlines; `total` counts from the call.
+    /// Its deadlines.
     pub timeouts: &'a Timeouts,
+    /// When it began: the deadlines count from here.
+    pub started: Instant,
     /// What it needs from the connection.
     pub kind: ExchangeKind,
     /// Who is told interim responses. HTTP/2 endpoints' are lost in the library.
     pub on_interim: Option<OnInterim<'a>>,
+    /// The request's header fields as HTTP/1.1 writes them, each with its line end. When there are any, `Host` is among
+    /// them, and the request itself has only those that frame its body. Only for clusters that [speak nothing
+    /// else](Cluster::is_http1).
+    pub encoded: &'a [u8],
+    /// More of them, for this exchange alone.
+    pub encoded_for_try: &'a [u8],
 }
 
 impl WorkerPool {
@@ -64,8 +72,9 @@ impl WorkerPool {
                 request,
             ));
         };
-        let timeouts = manner.timeouts;
-        let started = Instant::now();
+        let Manner {
+            timeouts, started, ..
+        } = manner;
         let in_flight = InFlight::new(endpoint);
         let slot = self.slot(cluster, endpoint);
         let total = later(started, timeouts.total);
@@ -139,8 +148,15 @@ impl Exchange<'_> {
         connection: &mut Http1Connection,
         mut request: Request<RequestBody>,
     ) -> Result<(), Broken> {
-        prepare_http1(&mut request, self.slot.endpoint().label());
-        let begun = connection.begin(request);
+        let Manner {
+            encoded,
+            encoded_for_try,
+            ..
+        } = self.manner;
+        if encoded.is_empty() {
+            prepare_http1(&mut request, self.slot.endpoint().label());
+        }
+        let begun = connection.begin(request, [encoded, encoded_for_try]);
         begun.map_err(|failure| Broken::of(failure, connection.reused))
     }
 
@@ -325,8 +341,7 @@ mod tests {
             slot: &slot,
             manner: Manner {
                 timeouts: &timeouts,
-                kind: ExchangeKind::Ordinary,
-                on_interim: None,
+                ..bench.manner(ExchangeKind::Ordinary)
             },
             total: started + Duration::from_secs(600),
         };

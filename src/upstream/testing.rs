@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::{
     BodyError, BoxError, Cluster, Endpoint, ExchangeKind, Manner, RequestBody, SendError, UpstreamBody,
@@ -169,8 +170,11 @@ impl Bench {
     pub(crate) fn manner(&self, kind: ExchangeKind) -> Manner<'_> {
         Manner {
             timeouts: &self.timeouts,
+            started: Instant::now(),
             kind,
             on_interim: None,
+            encoded: b"",
+            encoded_for_try: b"",
         }
     }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use outrigger::tasks::Tasks;
 use tokio::sync::mpsc;
 
-use crate::harness::{Answer, Call, ConfigText, Connection, Gate, Origin, Reply, Sidecar, fetch, within};
+use crate::harness::{
+    Answer, Call, ConfigText, Connection, Gate, Origin, Reply, Sidecar, eventually, fetch, within,
+};
 
 /// An origin that answers `/cold` with `reply` once the gate is open.
 async fn held(reply: impl Fn() -> Reply + Send + Sync + 'static) -> (Origin, Gate) {
@@ -175,8 +177,13 @@ async fn a_failing_fetch_is_told_to_everyone_and_not_kept() {
     for answer in all(answers, 20).await {
         assert_eq!(answer.status, 500);
     }
+    assert_eq!(origin.count("/cold"), 1, "one failure for all of them");
     origin.on("/cold", |_| Reply::ok("well again").cache_control("max-age=60"));
-    assert_eq!(sidecar.get("/cold").await.text(), "well again");
+    eventually("the end of the back-off", async || {
+        (sidecar.get("/cold").await.text() == "well again").then_some(())
+    })
+    .await;
+    assert_eq!(origin.count("/cold"), 2);
 }
 
 #[tokio::test]

@@ -230,7 +230,7 @@ async fn a_recorded_stream_is_replayed_at_its_pace() {
     let (origin, mut senders) = scripted(1).await;
     let sidecar = sidecar(&origin, ", stream: {replay: recorded}").await;
     let sender = senders.pop_front().unwrap();
-    let gap = Duration::from_millis(300);
+    let (gap, mut first_seen) = (Duration::from_millis(300), None);
     let mut client = Connection::open(sidecar.address()).await.unwrap();
     let mut live = within("the head", client.send(question()))
         .await
@@ -240,8 +240,12 @@ async fn a_recorded_stream_is_replayed_at_its_pace() {
         assert!(sender.chunk(event).await);
         let frame = within("an event", live.frame()).await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), event);
-        // The pace is what this test is about.
-        tokio::time::sleep(gap).await;
+        let seen = *first_seen.get_or_insert_with(tokio::time::Instant::now);
+        // The pace is what this test is about: the second event is not made before its time.
+        eventually("the time of the next event", async || {
+            (seen.elapsed() >= gap).then_some(())
+        })
+        .await;
     }
     drop(sender);
     within("the end", read_all(live)).await.unwrap();

@@ -158,6 +158,36 @@ async fn what_is_stored_is_told_with_its_life() {
 }
 
 #[tokio::test]
+async fn parts_heads_and_equivalent_queries_are_told() {
+    let (origin, sidecar) = stage().await;
+    origin.on("/api/part", |_| {
+        let reply = Reply::ok("234").with_status(206).cache_control("max-age=600");
+        reply.header("content-range", "bytes 2-4/10")
+    });
+    let part = |range: &str| get("/api/part").with("range", range);
+    so(&sidecar, part("bytes=2-4"), "miss", &["uri-miss"]).await;
+    let told = so(&sidecar, part("bytes=3-3"), "hit", &["fresh"]).await;
+    assert_eq!(told["stored"][0]["status"], 206, "{told}");
+    let told = so(&sidecar, get("/api/part"), "miss", &["uri-miss"]).await;
+    assert_eq!(told["stored"][0]["selected"], false, "{told}");
+
+    so(&sidecar, get("/api/old"), "miss", &["uri-miss"]).await;
+    let told = so(&sidecar, get("/api/old").by("HEAD"), "miss", &["stale"]).await;
+    assert_eq!(told["store"]["would"], true, "{told}");
+    assert_eq!(origin.last("/api/old").method, "HEAD");
+    let told = so(&sidecar, get("/api/none").by("HEAD"), "miss", &["uri-miss"]).await;
+    assert_eq!(told["store"]["reason"], "method", "{told}");
+
+    origin.on("/api/query", |_| {
+        let reply = Reply::ok("x").cache_control("max-age=600");
+        reply.header("no-vary-search", "params=(\"utm\")")
+    });
+    so(&sidecar, get("/api/query?utm=1"), "miss", &["uri-miss"]).await;
+    let told = so(&sidecar, get("/api/query?utm=2"), "hit", &["fresh"]).await;
+    assert_eq!(told["stored"][0]["selected"], true, "{told}");
+}
+
+#[tokio::test]
 async fn variants_purges_and_changes_are_told() {
     let (_origin, sidecar) = stage().await;
     let german = || get("/api/variants").with("accept-language", "de");
@@ -224,8 +254,13 @@ async fn bypasses_and_refusals_are_told() {
     so(&sidecar, upgrade, "bypass", &["upgrade"]).await;
 
     let range = || get("/api/a").with("range", "bytes=0-0");
-    let told = so(&sidecar, range(), "miss", &["uri-miss"]).await;
+    let several = get("/api/a").with("range", "bytes=0-0,5-5");
+    let told = so(&sidecar, several, "miss", &["uri-miss"]).await;
     assert_eq!(told["store"]["reason"], "partial", "{told}");
+    let told = so(&sidecar, range(), "miss", &["uri-miss"]).await;
+    assert_eq!(told["store"]["would"], true, "{told}");
+    // The origin ignores ranges: what it sent is the whole.
+    sidecar.purge(&json!({"pattern": "api:*/api/a"})).await;
     misses_then_hits(&sidecar, get("/api/a")).await;
     so(&sidecar, range(), "hit", &["fresh"]).await;
 

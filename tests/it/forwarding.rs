@@ -1,6 +1,10 @@
 //! What reaches the origin and what comes back: header rules that keep hops and identities apart (RFC 9110, 7.6).
 
-use crate::harness::{Call, ConfigText, Origin, Raw, Reply, Sidecar};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::harness::{Call, ConfigText, Origin, Raw, RawOrigin, Reply, Sidecar};
 
 async fn stage(config: impl Fn(ConfigText) -> ConfigText) -> (Origin, Sidecar) {
     let origin = Origin::start().await;
@@ -233,4 +237,88 @@ async fn an_offer_of_h2c_is_an_ordinary_request() {
     }
     let seen = origin.last("/a");
     assert_eq!((seen.header("upgrade"), seen.header("http2-settings")), ("", ""));
+}
+
+/// A request that passes through is written for the upstream without a header map where no rule has to change it; it
+/// must not be another request for that.
+#[tokio::test]
+async fn a_request_is_the_same_whichever_way_its_fields_go() {
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&heads);
+    let origin = RawOrigin::start(move |mut stream| {
+        let kept = Arc::clone(&kept);
+        async move {
+            loop {
+                let head = RawOrigin::read_head(&mut stream).await;
+                if head.is_empty() {
+                    return;
+                }
+                let mut body = [0; 4];
+                stream.read_exact(&mut body).await.unwrap();
+                assert_eq!(&body, b"body");
+                kept.lock().unwrap().push(head);
+                stream
+                    .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+                    .await
+                    .unwrap();
+            }
+        }
+    })
+    .await;
+    let config = ConfigText::new(origin.address()).routes(
+        "
+- {name: plain, match: {path: /plain}, upstream: hub, cache: {mode: 'off'}}
+- {name: ruled, match: {path: /ruled}, upstream: hub, cache: {mode: 'off'}, headers: {request: {remove: [x-none]}}}",
+    );
+    let sidecar = Sidecar::start(&config).await;
+    let mut client = Raw::connect(sidecar.address()).await;
+    for path in ["/plain", "/ruled", "/plain", "/ruled"] {
+        client
+            .send(&format!(
+                "POST {path}?q=1 HTTP/1.1\r\nHost: hub.local:81\r\nCookie: a=1\r\nX-Many: 1\r\nCookie: b=2\r\n\
+                 X-Many: 2\r\nX-Many: \r\nVia: 1.0 fred\r\nConnection: x-hop\r\nX-Hop: 1\r\nTE: gzip, trailers\r\n\
+                 x_under: 1\r\nX-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Host: evil\r\nForwarded: for=203.0.113.7\r\n\
+                 tracestate: vendor=1\r\nTrailer: x-sum\r\nContent-Length: 4\r\n\r\nbody"
+            ))
+            .await;
+        assert_eq!(client.head().await.status, 204);
+    }
+    let lines = |head: &String| -> Vec<String> {
+        let mut lines: Vec<String> = head
+            .replace("/ruled", "/plain")
+            .split_terminator("\r\n")
+            .map(|line| match line.split_once(": ") {
+                Some(("traceparent", value)) => format!("traceparent of {} octets", value.len()),
+                _ => line.to_owned(),
+            })
+            .collect();
+        lines.sort_unstable();
+        lines
+    };
+    let heads = heads.lock().unwrap();
+    let mut expected = [
+        "POST /plain?q=1 HTTP/1.1",
+        "",
+        "host: hub.local:81",
+        "cookie: a=1; b=2",
+        "x-many: 1",
+        "x-many: 2",
+        "x-many: ",
+        "via: 1.0 fred",
+        "via: 1.1 outrigger",
+        "te: trailers",
+        "trailer: x-sum",
+        "content-length: 4",
+        "x-forwarded-for: 127.0.0.1",
+        "x-forwarded-host: hub.local:81",
+        "x-forwarded-proto: http",
+        "x-real-ip: 127.0.0.1",
+        "forwarded: for=127.0.0.1;proto=http",
+        "traceparent of 55 octets",
+    ];
+    expected.sort_unstable();
+    assert_eq!(heads.len(), 4);
+    for head in heads.iter() {
+        assert_eq!(lines(head), expected);
+    }
 }

@@ -105,6 +105,42 @@ async fn an_explicitly_public_answer_is_shared() {
 }
 
 #[tokio::test]
+async fn what_a_confirmation_no_longer_calls_public_belongs_to_whom_it_confirms() {
+    let origin = Origin::start().await;
+    origin.on("/me", |seen| {
+        if seen.header("if-none-match").is_empty() {
+            let who = seen.header("authorization").to_owned();
+            let control = if who.contains("alice") {
+                "public, max-age=0"
+            } else {
+                "max-age=60"
+            };
+            return Reply::ok(who).header("etag", "\"1\"").cache_control(control);
+        }
+        Reply::status(304)
+            .header("etag", "\"1\"")
+            .cache_control("max-age=60")
+    });
+    let sidecar = Sidecar::start(&ConfigText::new(origin.address())).await;
+    sidecar.fetch(Call::get("/me").bearer("alice")).await;
+    // RFC 9111, sections 3.5 and 4.3.4: this one is confirmed for bob alone.
+    let confirmed = sidecar.fetch(Call::get("/me").bearer("bob")).await;
+    says(&confirmed, "alice");
+    assert!(confirmed.cache_says("fwd-status=304"), "{confirmed:?}");
+    assert!(
+        sidecar
+            .fetch(Call::get("/me").bearer("bob"))
+            .await
+            .cache_says("hit")
+    );
+    for other in [Call::get("/me").bearer("carol"), Call::get("/me")] {
+        let answer = sidecar.fetch(other).await;
+        assert!(!answer.cache_says("hit"), "{answer:?}");
+        assert!(!answer.text().contains("alice"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_header_or_a_cookie_can_name_the_principal() {
     let origin = who().await;
     let by_header = sidecar(

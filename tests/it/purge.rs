@@ -277,3 +277,37 @@ async fn by_what_the_request_body_names() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_304_changes_the_tags() {
+    let origin = Origin::start().await;
+    let reply = |status: u16, tags: &str| {
+        let reply = Reply::ok(if status == 200 { "body" } else { "" }).with_status(status);
+        reply
+            .cache_control("max-age=60")
+            .header("etag", "\"1\"")
+            .header("surrogate-key", tags)
+    };
+    origin.on("/t", move |_| reply(200, "first both"));
+    let config = ConfigText::new(origin.address()).routes(
+        r#"
+- name: tagged
+  match: {path: /t}
+  upstream: hub
+  cache: {mode: "on", tags: {header: [surrogate-key], static: [own]}}
+"#,
+    );
+    let sidecar = Sidecar::start(&config).await;
+    sidecar.get("/t").await;
+    sidecar.purge(&json!({"all": true, "mode": "soft"})).await;
+    origin.on("/t", move |_| reply(304, "second both"));
+    assert!(sidecar.get("/t").await.cache_says("fwd-status=304"));
+    for (tag, matched) in [("first", 0), ("second", 1), ("both", 1), ("own", 1)] {
+        let counted = sidecar.purge(&json!({"tags": [tag], "dry_run": true})).await;
+        assert_eq!(counted["matched"], matched, "{tag}");
+    }
+    sidecar.purge(&json!({"tags": ["first"]})).await;
+    assert!(sidecar.get("/t").await.cache_says("hit"));
+    sidecar.purge(&json!({"tags": ["second"]})).await;
+    assert!(!sidecar.get("/t").await.cache_says("hit"));
+}

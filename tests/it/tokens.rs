@@ -133,14 +133,19 @@ async fn what_only_passes_is_counted_too() {
 #[tokio::test]
 async fn other_apis_say_it_elsewhere() {
     let anthropic = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude\",\
-        \"usage\":{\"input_tokens\":10,\"output_tokens\":1,\"cache_read_input_tokens\":5}}}\n\n\
+        \"usage\":{\"input_tokens\":10,\"output_tokens\":1,\"cache_read_input_tokens\":5,\"cache_creation_input_tokens\":1000000}}}\n\n\
         event: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":20}}\n\n\
         event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
     let origin = Origin::start().await;
     origin.on("/chat", move |_| events(anthropic));
     let claude = sidecar(&origin, "anthropic").await;
     claude.fetch(Call::json("/chat", "{}")).await;
-    for (kind, count) in [("input", 10), ("cached_input", 5), ("output", 20)] {
+    for (kind, count) in [
+        ("input", 10),
+        ("cached_input", 5),
+        ("cache_write", 1_000_000),
+        ("output", 20),
+    ] {
         counted(&claude, "chat", kind, "upstream", count).await;
     }
     assert!(claude.fetch(Call::json("/chat", "{}")).await.cache_says("hit"));

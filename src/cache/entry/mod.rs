@@ -6,6 +6,7 @@
 mod block;
 mod new;
 mod notes;
+mod refreshed;
 #[cfg(test)]
 pub(super) mod sample;
 mod stored;
@@ -27,6 +28,7 @@ pub(super) use self::block::heap_bytes;
 use self::block::{Frames, HeaderLines, framed_len, put_frame};
 pub use self::new::NewEntry;
 pub use self::notes::Notes;
+pub use self::refreshed::Refreshed;
 use super::life::Life;
 use super::purge::Purged;
 use super::stream;
@@ -123,39 +125,6 @@ impl Entry {
             checked: AtomicU64::new(new.position),
             mark: AtomicU8::new(0),
         })
-    }
-
-    /// The same response after the origin confirmed it (RFC 9111, section 4.3.4): `headers` are the merged ones,
-    /// `position` is that of the purge log when the validation began. Purges before it no longer count.
-    pub fn refreshed(
-        &self,
-        headers: &HeaderMap,
-        life: Life,
-        position: u64,
-        stored_at: Timestamp,
-        fetch_time: Duration,
-    ) -> Arc<Self> {
-        let tags: Vec<&str> = self.tags().collect();
-        let entry = Self::build(NewEntry {
-            full_key: self.full_key(),
-            label: self.label(),
-            route: Arc::clone(&self.route),
-            tenant: self.tenant,
-            tags: &tags,
-            nominated: self.nominated.clone(),
-            status: self.status,
-            headers,
-            notes: self.notes(),
-            body: &[self.body()],
-            life,
-            position,
-            public: self.public,
-            sensitive: self.sensitive,
-            stored_at,
-            fetch_time,
-        });
-        entry.hits.store(self.hits(), Ordering::Relaxed);
-        entry
     }
 
     /// Status of the response.

@@ -16,27 +16,23 @@ pub(in crate::cache) fn nominated(name: &str, value: &str) -> Nominated {
 
 /// Fresh for a minute from the start of time.
 pub(in crate::cache) fn life() -> Life {
-    Life {
-        generated_at: Timestamp::from_secs(0),
-        fresh_for: Duration::from_secs(60),
-        stale_while_revalidate: Duration::ZERO,
-        stale_if_error: Duration::ZERO,
-        stale_if_disconnected: Duration::ZERO,
-        must_revalidate: false,
-        always_validate: false,
-        adapted: None,
-    }
+    Life::fresh(Timestamp::from_secs(0), Duration::from_secs(60))
 }
 
 /// An entry with this life.
 pub(in crate::cache) fn entry_with_life(label: &str, life: Life) -> Arc<Entry> {
-    entry(label, &[], 0).refreshed(
-        &HeaderMap::new(),
+    let entry = entry(label, &[], 0);
+    entry.refreshed(Refreshed {
+        full_key: entry.full_key(),
+        tags: &[],
+        nominated: entry.nominated().clone(),
+        headers: &HeaderMap::new(),
         life,
-        0,
-        Timestamp::from_secs(1),
-        Duration::ZERO,
-    )
+        position: 0,
+        public: false,
+        stored_at: Timestamp::from_secs(1),
+        fetch_time: Duration::ZERO,
+    })
 }
 
 /// An entry of the route named before the first colon of `label`, keyed by its label.
@@ -68,6 +64,26 @@ pub(in crate::cache) fn entry_with(
         public: false,
         sensitive: false,
         stored_at: Timestamp::from_secs(1),
+        fetch_time: Duration::ZERO,
+    })
+}
+
+/// `entry` as it is after a confirmation at `stored_at` that changes nothing but its life and its position.
+pub(in crate::cache) fn refreshed_at(
+    entry: &Entry,
+    life: Life,
+    position: u64,
+    stored_at: Timestamp,
+) -> Arc<Entry> {
+    entry.refreshed(Refreshed {
+        full_key: entry.full_key(),
+        tags: &entry.tags().collect::<Vec<_>>(),
+        nominated: entry.nominated().clone(),
+        headers: &entry.headers(),
+        life,
+        position,
+        public: entry.public(),
+        stored_at,
         fetch_time: Duration::ZERO,
     })
 }

@@ -122,13 +122,18 @@ fn a_refreshed_entry_keeps_body_and_identity_and_forgets_purges() {
     entry.note(Purged::Soft, 8);
     let mut merged = headers();
     merged.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=5"));
-    let refreshed = entry.refreshed(
-        &merged,
-        sample::life(),
-        12,
-        Timestamp::from_secs(20),
-        Duration::from_millis(1),
-    );
+    let refreshed = entry.refreshed(Refreshed {
+        full_key: entry.full_key(),
+        nominated: entry.nominated().clone(),
+        headers: &merged,
+        tags: &["other"],
+        life: sample::life(),
+        position: 12,
+        public: false,
+        stored_at: Timestamp::from_secs(20),
+        fetch_time: Duration::from_millis(1),
+    });
+    assert!(entry.public() && !refreshed.public());
     assert_eq!(
         (entry.fetch_time().as_millis(), refreshed.fetch_time().as_millis()),
         (3, 1)
@@ -140,7 +145,7 @@ fn a_refreshed_entry_keeps_body_and_identity_and_forgets_purges() {
     );
     assert_eq!(refreshed.headers(), merged);
     assert_eq!(refreshed.full_key(), entry.full_key());
-    assert_eq!(refreshed.tags().collect::<Vec<_>>(), ["user", "", "list"]);
+    assert_eq!(refreshed.tags().collect::<Vec<_>>(), ["other"]);
     assert_eq!(refreshed.nominated(), entry.nominated());
     assert_eq!((refreshed.position(), refreshed.hits()), (12, 1));
     assert!(entry.soft_purged() && !refreshed.soft_purged());

@@ -2,6 +2,8 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -12,6 +14,11 @@ use super::shared::Flight;
 use super::state::{Phase, State};
 use super::{FlightError, Flights, Grounds, Head};
 
+/// Time between two looks at who holds up whom.
+const TICK: Duration = Duration::from_millis(100);
+/// Looks that found somebody held up by a slower reader, after which the slower one is let go: a second in all.
+const PATIENCE: u32 = 10;
+
 /// Feeds a flight; owned by the fill task.
 ///
 /// Dropped without an end, its flight is lost: those who wait for the head may board again, one of them leads, and
@@ -20,6 +27,8 @@ use super::{FlightError, Flights, Grounds, Head};
 pub struct Leader {
     flight: Arc<Flight>,
     flights: Flights,
+    /// Looks that found somebody held up.
+    held_up: AtomicU32,
     ended: bool,
 }
 
@@ -39,6 +48,7 @@ impl Leader {
         Self {
             flight,
             flights,
+            held_up: AtomicU32::new(0),
             ended: false,
         }
     }
@@ -49,7 +59,8 @@ impl Leader {
     }
 
     /// The head has arrived. Up to `window` bytes of body are kept for storing and for those who join later; a
-    /// longer body streams on to its present readers, with at most that many bytes between the first and the last.
+    /// longer body streams on to its present readers, with at most that many bytes between the first and the last:
+    /// a slow one may hold up the others for a second in all, then it is left behind.
     pub fn begin(&self, head: Arc<Head>, window: usize) {
         self.flight.change(|state| state.begin(head, window));
     }
@@ -66,11 +77,29 @@ impl Leader {
     /// Not cancel safe: the piece is lost with the future.
     pub async fn push(&self, mut chunk: Bytes) -> bool {
         while !chunk.is_empty() {
-            if poll_fn(|context| self.flight.poll_push(&mut chunk, context)).await {
-                self.flights.remove(&self.flight);
+            let placed = poll_fn(|context| self.flight.poll_push(&mut chunk, context));
+            match tokio::time::timeout(TICK, placed).await {
+                Ok(true) => self.flights.remove(&self.flight),
+                Ok(false) => {}
+                Err(_elapsed) if self.flight.somebody_starves() => {
+                    if self.held_up.fetch_add(1, Ordering::Relaxed) + 1 >= PATIENCE {
+                        self.flight.leave_behind();
+                    }
+                }
+                Err(_elapsed) => {}
             }
         }
         self.flight.look(State::is_of_use)
+    }
+
+    /// Whether as many bytes have come as the head announced.
+    pub fn is_complete(&self) -> bool {
+        self.flight.look(State::has_announced_length)
+    }
+
+    /// Whether the body outgrew what is kept of it.
+    pub fn has_outgrown(&self) -> bool {
+        !self.flight.look(State::is_whole)
     }
 
     /// The body is complete. If it was kept, `store` gets it before any reader learns of the end, and before another

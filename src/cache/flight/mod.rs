@@ -69,8 +69,8 @@ pub enum Ticket {
 /// Why a flight ended with an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grounds {
-    /// The origin has confirmed it.
-    Confirmed,
+    /// The origin has confirmed it by an answer with this status.
+    Confirmed(StatusCode),
     /// The origin failed, and it may stand in.
     OriginFailed(Failure),
     /// It was stored a moment before the flight began, or this level below memory had it. Others have to look whether
@@ -92,8 +92,6 @@ pub struct Head {
     pub public: bool,
     /// Bytes of the body, if known.
     body_len: Option<u64>,
-    /// Whether its body is looked at, so that there will be an epilogue.
-    observed: bool,
     epilogue: OnceLock<Box<Epilogue>>,
 }
 
@@ -122,20 +120,8 @@ impl Head {
             nominated,
             public,
             body_len,
-            observed: false,
             epilogue: OnceLock::new(),
         }
-    }
-
-    /// The same for a body that is looked at while it passes, or not.
-    pub fn observed(mut self, observed: bool) -> Self {
-        self.observed = observed;
-        self
-    }
-
-    /// Whether there will be an epilogue.
-    pub fn is_observed(&self) -> bool {
-        self.observed
     }
 
     /// Tells what the body showed: to be said before its readers learn of its end.
@@ -184,6 +170,16 @@ impl FlightError {
     /// The body ended before or after its announced length.
     pub const WRONG_LENGTH: Self = Self {
         kind: "wrong-length",
+        status: 502,
+    };
+    /// The origin answered with an error that cannot be shared itself.
+    pub const UPSTREAM_ERROR: Self = Self {
+        kind: "upstream-error",
+        status: 502,
+    };
+    /// The reader was so slow that others had to wait for it.
+    pub const LEFT_BEHIND: Self = Self {
+        kind: "left-behind",
         status: 502,
     };
     /// The flight has no body for this reader: it was declined or ended with an entry.

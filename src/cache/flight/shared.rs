@@ -99,6 +99,19 @@ impl Flight {
         Poll::Ready(outgrown)
     }
 
+    /// Whether a reader waits for what the leader cannot place.
+    pub(super) fn somebody_starves(&self) -> bool {
+        self.look(State::somebody_starves)
+    }
+
+    /// Lets go of those who hold up the others.
+    pub(super) fn leave_behind(&self) {
+        let mut state = self.state.lock();
+        let wakers = state.leave_behind();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// Ready when there is no reader (any more).
     pub(super) fn poll_abandoned(&self, context: &Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();

@@ -81,6 +81,8 @@ struct SeatState {
     own: bool,
     /// The response is not for it; it does not count as a reader.
     declined: bool,
+    /// It was too slow for the others; it does not count as a reader any more.
+    left_behind: bool,
     waker: Option<Waker>,
 }
 
@@ -129,6 +131,7 @@ impl State {
                 next: 0,
                 own,
                 declined,
+                left_behind: false,
                 waker: None,
             },
         );
@@ -138,14 +141,43 @@ impl State {
     /// Leaves a seat; what it held is returned, to be dropped after the lock.
     pub(super) fn leave(&mut self, seat: u64) -> Option<impl Sized + use<>> {
         let seat = self.seats.remove(&seat)?;
-        if !seat.declined {
+        if !seat.declined && !seat.left_behind {
             self.readers -= 1;
-            for chunk in self.chunks.iter_mut().skip(seat.next.saturating_sub(self.first)) {
-                chunk.unread = chunk.unread.saturating_sub(1);
-            }
-            self.drop_read();
+            self.unread_no_more(seat.next);
         }
         Some(seat)
+    }
+
+    /// Whether a reader has read everything there is and waits for more.
+    pub(super) fn somebody_starves(&self) -> bool {
+        let end = self.first + self.chunks.len();
+        self.seats
+            .values()
+            .any(|seat| !seat.declined && !seat.left_behind && seat.next >= end)
+    }
+
+    /// Lets go of the readers that hold the oldest chunk; their wakers.
+    pub(super) fn leave_behind(&mut self) -> Vec<Waker> {
+        let (first, mut nexts, mut wakers) = (self.first, Vec::new(), Vec::new());
+        let slow = |seat: &&mut SeatState| !seat.declined && !seat.left_behind && seat.next <= first;
+        for seat in self.seats.values_mut().filter(slow) {
+            seat.left_behind = true;
+            nexts.push(seat.next);
+            wakers.extend(seat.waker.take());
+        }
+        for next in nexts {
+            self.readers -= 1;
+            self.unread_no_more(next);
+        }
+        wakers
+    }
+
+    /// A reader that would have read on from the chunk number `next` is gone.
+    fn unread_no_more(&mut self, next: usize) {
+        for chunk in self.chunks.iter_mut().skip(next.saturating_sub(self.first)) {
+            chunk.unread = chunk.unread.saturating_sub(1);
+        }
+        self.drop_read();
     }
 
     /// Seats that may read.
@@ -210,6 +242,11 @@ impl State {
         self.body_len().is_none_or(|announced| announced == self.total)
     }
 
+    /// Whether all of the body is kept so far.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
     /// The whole body; none if it outgrew the window.
     pub(super) fn whole_body(&self) -> Option<Vec<Bytes>> {
         self.whole.then(|| {
@@ -249,6 +286,9 @@ impl State {
     pub(super) fn next_piece(&mut self, seat: u64) -> Option<Piece> {
         if self.seats.get(&seat).is_none_or(|seat| seat.declined) {
             return Some(Piece::Failed(FlightError::NO_BODY));
+        }
+        if self.seats.get(&seat).is_some_and(|seat| seat.left_behind) {
+            return Some(Piece::Failed(FlightError::LEFT_BEHIND));
         }
         match self.phase {
             Phase::Waiting => return None,

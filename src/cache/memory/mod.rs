@@ -48,14 +48,19 @@ impl Memory {
         self.backing.peek(digest)
     }
 
+    /// Whether `entry` is within the object limit and could be admitted.
+    pub fn has_room_for(&self, entry: &Arc<Entry>) -> bool {
+        self.admits(&Slot::new(Arc::clone(entry)))
+    }
+
     /// Adds `entry` to the variants under `digest`, and returns them all. None, and nothing changes, when its body is
     /// larger than the level's object limit, the entry could not be admitted at all, or what it would replace is from
     /// a later fill.
     pub fn put(&self, digest: &KeyDigest, entry: Arc<Entry>) -> Option<Arc<Slot>> {
-        let slot = Slot::new(Arc::clone(&entry));
-        if !self.admits(&slot) {
+        if !self.has_room_for(&entry) {
             return None;
         }
+        let slot = Slot::new(Arc::clone(&entry));
         let _writer = self.writer(digest).lock();
         let slot = match self.backing.peek(digest) {
             Some(before) if before.is_newer_than(&entry) => return None,

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use self::file::LogFile;
 use self::index::Index;
 pub(super) use self::selector::target_of;
-pub use self::selector::{Facts, Selector};
+pub use self::selector::{Facts, Selector, canonical_url};
 use super::digest::KeyDigest;
 use super::entry::Entry;
 use crate::clock::{Clock, Timestamp};

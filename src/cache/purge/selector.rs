@@ -154,7 +154,7 @@ pub(in crate::cache) fn target_of(label: &str) -> &str {
 
 /// `host/path?query` of a URL as labels have it: without scheme, default port and fragment, host in lower case, at
 /// least `/` as its path (RFC 3986, section 6.2).
-pub(super) fn canonical_url(url: &str) -> String {
+pub fn canonical_url(url: &str) -> String {
     let url = url.split('#').next().unwrap_or_default();
     let (rest, default_port) = without_scheme(url);
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));

@@ -171,7 +171,11 @@ impl Stage {
     }
 
     async fn look_with(&self, key: &Key, headers: &HeaderMap) -> Option<Below> {
-        let request = Request { key, headers };
+        let request = Request {
+            key,
+            method: &http::Method::GET,
+            headers,
+        };
         self.cache.look_below(&rules(), &request).await
     }
 
@@ -594,6 +598,7 @@ async fn a_route_that_only_writes_does_not_look() {
     let none = HeaderMap::new();
     let request = Request {
         key: &key,
+        method: &http::Method::GET,
         headers: &none,
     };
     assert!(stage.cache.look_below(&rules, &request).await.is_none());
@@ -609,6 +614,7 @@ async fn an_onlooker_leaves_everything_as_it_is() {
     let none = HeaderMap::new();
     let request = Request {
         key: &key,
+        method: &http::Method::GET,
         headers: &none,
     };
     let below = stage.cache.peek_below(&rules(), &request).await;

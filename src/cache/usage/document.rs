@@ -39,19 +39,18 @@ impl Counts {
                 input: input - cached_input,
                 output: self.output.unwrap_or_default(),
                 cached_input,
+                cache_write: 0,
             }
         })
     }
 
-    /// The tokens, where what was cached stands beside `input`. What was written counts as input.
+    /// The tokens, where what was cached and what was written to the cache stand beside `input`.
     pub(super) fn beside_each_other(self) -> Option<Tokens> {
         self.is_something().then(|| Tokens {
-            input: self
-                .input
-                .unwrap_or_default()
-                .saturating_add(self.written.unwrap_or_default()),
+            input: self.input.unwrap_or_default(),
             output: self.output.unwrap_or_default(),
             cached_input: self.cached.unwrap_or_default(),
+            cache_write: self.written.unwrap_or_default(),
         })
     }
 

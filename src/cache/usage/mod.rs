@@ -25,8 +25,14 @@ pub struct Usage {
 impl Usage {
     /// As bytes, to be kept with an entry.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.model.len() + 12);
-        for count in [self.tokens.input, self.tokens.output, self.tokens.cached_input] {
+        let mut bytes = Vec::with_capacity(self.model.len() + 16);
+        let tokens = self.tokens;
+        for count in [
+            tokens.input,
+            tokens.output,
+            tokens.cached_input,
+            tokens.cache_write,
+        ] {
             write_number(count, &mut bytes);
         }
         bytes.extend_from_slice(self.model.as_bytes());
@@ -39,6 +45,7 @@ impl Usage {
             input: read_number(&mut bytes)?,
             output: read_number(&mut bytes)?,
             cached_input: read_number(&mut bytes)?,
+            cache_write: read_number(&mut bytes)?,
         };
         Some(Self {
             model: String::from_utf8(bytes.to_vec()).ok()?,
@@ -109,6 +116,7 @@ mod tests {
             input,
             output,
             cached_input,
+            cache_write: 0,
         }
     }
 
@@ -170,7 +178,11 @@ mod tests {
     fn anthropic_answers_and_streams() {
         let answer = r#"{"type":"message","model":"claude","usage":{"input_tokens":10,"output_tokens":5,
             "cache_creation_input_tokens":20,"cache_read_input_tokens":300}}"#;
-        says(&Api::Anthropic, &[answer], "claude", tokens(30, 5, 300));
+        let expected = Tokens {
+            cache_write: 20,
+            ..tokens(10, 5, 300)
+        };
+        says(&Api::Anthropic, &[answer], "claude", expected);
         let start = r#"{"type":"message_start","message":{"model":"claude","usage":{"input_tokens":25,"output_tokens":1,
             "cache_read_input_tokens":4}}}"#;
         let delta =
@@ -224,7 +236,10 @@ mod tests {
     fn usage_reads_back() {
         let usage = Usage {
             model: "gpt-4o".to_owned(),
-            tokens: tokens(1, 300, u64::MAX),
+            tokens: Tokens {
+                cache_write: 7,
+                ..tokens(1, 300, u64::MAX)
+            },
         };
         assert_eq!(Usage::decode(&usage.encode()), Some(usage));
         assert_eq!(Usage::decode(&[]), None);

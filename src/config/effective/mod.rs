@@ -283,6 +283,7 @@ fn prices(prices: &Prices) -> Value {
             "input": price.input,
             "output": price.output,
             "cached_input": price.cached_input,
+            "cache_write": price.cache_write,
         });
         (model.clone(), shown)
     };

@@ -235,7 +235,7 @@ pub struct JsonBody {
 pub enum ShareChoice {
     /// Only the principal whose request filled it.
     Principal,
-    /// Everyone.
+    /// Everyone, within those bounds.
     All,
     /// Everyone of the same tenant.
     Tenant(Tenant),

@@ -27,6 +27,9 @@ pub struct Price {
     pub output: Option<f64>,
     /// Of the part of the prompt that the provider had cached; absent: as `input`.
     pub cached_input: Option<f64>,
+    /// Of the part of the prompt that the provider charges for writing to its cache; absent: as `input`. Anthropic takes
+    /// 1.25 times `input` for what it keeps for five minutes, and twice for an hour.
+    pub cache_write: Option<f64>,
 }
 
 /// The API whose conventions a route follows.

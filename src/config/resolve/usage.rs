@@ -34,13 +34,19 @@ pub(super) fn prices(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::UsagePrices) -> Pri
             input,
             output: raw.output.unwrap_or_default(),
             cached_input: raw.cached_input.unwrap_or(input),
+            cache_write: raw.cache_write.unwrap_or(input),
         };
         let fields = [
             ("input", price.input),
             ("output", price.output),
             ("cached_input", price.cached_input),
+            ("cache_write", price.cache_write),
         ];
-        let given = |key| key != "cached_input" || raw.cached_input.is_some();
+        let given = |key| match key {
+            "cached_input" => raw.cached_input.is_some(),
+            "cache_write" => raw.cache_write.is_some(),
+            _ => true,
+        };
         for (key, value) in fields.into_iter().filter(|(key, _)| given(*key)) {
             if !(0.0..=MAX_PRICE).contains(&value) {
                 cx.problem(&price_at.key(key), format!("`{value}` is not a price"))

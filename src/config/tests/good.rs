@@ -84,7 +84,7 @@ routes:
      cache: {mode: read_only, share: all, ttl: {adaptive: {min: 10s, max: 1h}}},
      usage: {json: {input: /usage/in, cached_input: /usage/cached}}}
   - {name: rest, upstream: other, cache: {mode: off}}
-usage: {prices: {gpt-4o: {input: 2.50, output: 10, cached_input: 1.25}, embed: {input: 0.02}}}
+usage: {prices: {gpt-4o: {input: 2.50, output: 10, cached_input: 1.25, cache_write: 3}, embed: {input: 0.02}}}
 telemetry:
   otlp: {endpoint: "http://collector:4317", protocol: http/protobuf, sample: 0.25, keep: {errors: false, slower_than: 2s}}
   access_log: {enabled: true, format: json, sample: 50%}
@@ -156,13 +156,14 @@ fn everything_that_is_written_arrives() {
         model: "/model".to_owned(),
     };
     assert_eq!(config.routes[2].usage, Usage::Json(pointers));
-    let price = |input, output, cached_input| Price {
+    let price = |input, output, cached_input, cache_write| Price {
         input,
         output,
         cached_input,
+        cache_write,
     };
-    assert_eq!(config.prices.of("gpt-4o"), Some(&price(2.5, 10.0, 1.25)));
-    assert_eq!(config.prices.of("embed"), Some(&price(0.02, 0.0, 0.02)));
+    assert_eq!(config.prices.of("gpt-4o"), Some(&price(2.5, 10.0, 1.25, 3.0)));
+    assert_eq!(config.prices.of("embed"), Some(&price(0.02, 0.0, 0.02, 0.02)));
     assert_eq!(
         chat.stream,
         StreamRules {

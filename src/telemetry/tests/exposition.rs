@@ -70,6 +70,7 @@ fn tokens_and_dollars_are_told_by_route_model_and_source() {
             input: 5,
             output: 7,
             cached_input: 0,
+            cache_write: 0,
         },
         source,
         dollars,

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 
-use super::head;
+use super::fields::{self, Names};
 
 /// Digits of a chunk's size: more than any body needs, and no overflow.
 const MAX_DIGITS: u8 = 15;
@@ -143,12 +143,11 @@ fn parse_trailers(read: Vec<u8>) -> Result<Option<HeaderMap>, &'static str> {
         return Ok(None);
     }
     let read = Bytes::from(read);
-    let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
-    match httparse::parse_headers(&read, &mut fields) {
+    match fields::parse(&read, 0, MAX_TRAILER_FIELDS, &mut Names::default(), |_, _| {
+        Ok(true)
+    }) {
         // A bare LF could have ended the section earlier for the parser than for us.
-        Ok(httparse::Status::Complete((length, fields))) if length == read.len() => {
-            head::map(&read, fields, |_| Ok(true)).map(Some)
-        }
+        Ok(Some((fields, length))) if length == read.len() => Ok(Some(fields)),
         _ => Err("malformed trailers"),
     }
 }

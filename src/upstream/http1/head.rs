@@ -1,15 +1,16 @@
 //! Response heads, and the framing that they announce.
 
-use std::mem::MaybeUninit;
-
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderName, Method, Response, StatusCode, Version};
+
+use super::fields::{self, Names};
 
 /// Header fields of one response.
 const MAX_FIELDS: usize = 100;
-/// Room in a response's header map for the fields that it gets on its way to the client.
-const SPARE_FIELDS: usize = 6;
+/// What a head begins with, up to the minor version.
+const VERSION: &[u8] = b"HTTP/1.";
+
+const MALFORMED: &str = "a malformed response head";
 
 /// A complete head.
 pub(super) struct Head {
@@ -47,33 +48,29 @@ impl Head {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn parse(bytes: &Bytes) -> Result<Option<Self>, &'static str> {
-        let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        let mut parsed = httparse::Response::new(&mut []);
-        let length = match httparse::ParserConfig::default().parse_response_with_uninit_headers(
-            &mut parsed,
-            bytes,
-            &mut fields,
-        ) {
-            Ok(httparse::Status::Complete(length)) => length,
-            Ok(httparse::Status::Partial) => return Ok(None),
-            Err(httparse::Error::TooManyHeaders) => return Err("too many header fields"),
-            Err(_) => return Err("a malformed response head"),
+    pub(super) fn parse(bytes: &Bytes, names: &mut Names) -> Result<Option<Self>, &'static str> {
+        // Empty lines before it are what some endpoints write behind a body.
+        let start = bytes.iter().take_while(|octet| b"\r\n".contains(octet)).count();
+        let Some((line, from)) = fields::line(bytes, start) else {
+            let begun = bytes.get(start..).unwrap_or_default();
+            return match begun.iter().zip(VERSION).all(|(read, wanted)| read == wanted) {
+                true => Ok(None),
+                false => Err(MALFORMED),
+            };
+        };
+        let (version, status) = status_line(line).ok_or(MALFORMED)?;
+        let mut terms = Terms::default();
+        let upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
+        let parsed = fields::parse(bytes, from, MAX_FIELDS, names, |name, value| {
+            terms.take(name, value).map(|for_client| for_client || upgraded)
+        })?;
+        let Some((headers, length)) = parsed else {
+            return Ok(None);
         };
         let mut response = Response::new(());
-        *response.status_mut() = parsed
-            .code
-            .and_then(|code| StatusCode::from_u16(code).ok())
-            .ok_or("an impossible status")?;
-        *response.version_mut() = match parsed.version {
-            Some(0) => Version::HTTP_10,
-            _ => Version::HTTP_11,
-        };
-        let mut terms = Terms::default();
-        let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        *response.headers_mut() = map(bytes, parsed.headers, |field| {
-            terms.take(field).map(|for_client| for_client || upgraded)
-        })?;
+        *response.status_mut() = status;
+        *response.version_mut() = version;
+        *response.headers_mut() = headers;
         Ok(Some(Self {
             response,
             terms,
@@ -82,24 +79,38 @@ impl Head {
     }
 }
 
+/// Version and status (RFC 9112, section 4); the reason phrase means nothing.
+fn status_line(line: &[u8]) -> Option<(Version, StatusCode)> {
+    let (version, rest) = line.strip_prefix(VERSION)?.split_first()?;
+    let version = match version {
+        b'0' => Version::HTTP_10,
+        b'1' => Version::HTTP_11,
+        _ => return None,
+    };
+    let (status, reason) = rest.strip_prefix(b" ")?.split_at_checked(3)?;
+    let is_text = |octet: &u8| *octet == b'\t' || (*octet >= b' ' && *octet != 0x7f);
+    if !matches!(reason, [] | [b' ', ..]) || !reason.iter().all(is_text) {
+        return None;
+    }
+    Some((version, StatusCode::from_bytes(status).ok()?))
+}
+
 impl Terms {
     /// Notes what a field says. Gives whether it is for the client, too.
-    fn take(&mut self, field: &httparse::Header<'_>) -> Result<bool, &'static str> {
-        match field.name.len() {
-            14 if field.name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str()) => {
-                self.content_length(field.value)?;
-                Ok(true)
-            }
-            17 if field.name.eq_ignore_ascii_case(TRANSFER_ENCODING.as_str()) => {
-                if self.chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
+    fn take(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, &'static str> {
+        match name.as_str() {
+            "content-length" => self.content_length(value)?,
+            "connection" => return Ok(self.connection(value)),
+            "transfer-encoding" => {
+                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err("a transfer coding other than chunked");
                 }
                 self.chunked = true;
-                Ok(false)
+                return Ok(false);
             }
-            10 if field.name.eq_ignore_ascii_case(CONNECTION.as_str()) => Ok(self.connection(field.value)),
-            _ => Ok(true),
+            _ => {}
         }
+        Ok(true)
     }
 
     /// The same value several times is one (RFC 9110, section 8.6).
@@ -136,26 +147,6 @@ impl Terms {
             _ => !self.close,
         }
     }
-}
-
-/// The parsed fields that `keep` keeps. Values are slices of `bytes`.
-pub(super) fn map(
-    bytes: &Bytes,
-    fields: &[httparse::Header<'_>],
-    mut keep: impl FnMut(&httparse::Header<'_>) -> Result<bool, &'static str>,
-) -> Result<HeaderMap, &'static str> {
-    const MALFORMED: &str = "a malformed header field";
-    let mut headers =
-        HeaderMap::try_with_capacity(fields.len() + SPARE_FIELDS).map_err(|_| "too many header fields")?;
-    for field in fields {
-        if keep(field)? {
-            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| MALFORMED)?;
-            let value =
-                HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_| MALFORMED)?;
-            headers.try_append(name, value).map_err(|_| MALFORMED)?;
-        }
-    }
-    Ok(headers)
 }
 
 impl Framing {

@@ -7,13 +7,13 @@
 //! ```
 //!
 //! There is no task per connection. A driver of its own, as the HTTP library's client has, costs every exchange two
-//! wake-ups and three channels: half of what a request that passes through costs besides the kernel's part. Heads are
-//! parsed by the same parser as the library's.
+//! wake-ups and three channels: half of what a request that passes through costs besides the kernel's part.
 //!
 //! Invariant: a body that ends without an error is complete as its framing says (RFC 9112, section 6.3).
 
 mod chunked;
 mod driven;
+mod fields;
 mod head;
 mod outbox;
 #[cfg(test)]
@@ -33,6 +33,7 @@ use tokio_util::io::poll_read_buf;
 
 use self::chunked::{Chunked, Piece};
 pub(super) use self::driven::Driven;
+use self::fields::Names;
 use self::head::{Framing, Head};
 use self::outbox::Outbox;
 pub use self::upgraded::Upgraded;
@@ -68,6 +69,7 @@ pub(super) struct Http1Connection {
     next_read: usize,
     /// What was read and not used yet.
     unread: Bytes,
+    names: Names,
     method: Method,
     body: Incoming,
     keep_alive: bool,
@@ -96,19 +98,24 @@ impl Http1Connection {
             buffer: BytesMut::new(),
             next_read: READ_MIN,
             unread: Bytes::new(),
+            names: Names::default(),
             method: Method::GET,
             body: Incoming::Ended,
             keep_alive: true,
         }
     }
 
-    /// Takes a request, whose target is in origin form. Nothing is sent yet.
+    /// Takes a request, whose target is in origin form, and more header fields, encoded. Nothing is sent yet.
     ///
     /// # Errors
     /// When the request cannot be expressed.
-    pub(super) fn begin(&mut self, request: Request<RequestBody>) -> Result<(), Failure> {
+    pub(super) fn begin(
+        &mut self,
+        request: Request<RequestBody>,
+        encoded: [&[u8]; 2],
+    ) -> Result<(), Failure> {
         let (head, body) = request.into_parts();
-        self.outbox.put(&head, body)?;
+        self.outbox.put(&head, encoded, body)?;
         self.method = head.method;
         Ok(())
     }
@@ -251,7 +258,8 @@ impl Http1Connection {
         if self.unread.is_empty() {
             return Ok(None);
         }
-        let head = Head::parse(&self.unread).map_err(|reason| Failure::new(ErrorKind::Protocol, reason))?;
+        let head = Head::parse(&self.unread, &mut self.names)
+            .map_err(|reason| Failure::new(ErrorKind::Protocol, reason))?;
         if head.is_none() && self.unread.len() >= MAX_HEAD_BYTES {
             return Err(Failure::new(
                 ErrorKind::Protocol,

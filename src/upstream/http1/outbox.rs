@@ -71,11 +71,16 @@ impl Default for Outbox {
 }
 
 impl Outbox {
-    /// Takes the next request.
+    /// Takes the next request, and header fields that go behind its own.
     ///
     /// # Errors
     /// When its length is malformed.
-    pub(super) fn put(&mut self, head: &request::Parts, body: RequestBody) -> Result<(), Failure> {
+    pub(super) fn put(
+        &mut self,
+        head: &request::Parts,
+        encoded: [&[u8]; 2],
+        body: RequestBody,
+    ) -> Result<(), Failure> {
         self.encoded.clear();
         self.encoded.shrink_to(KEPT);
         self.sent = 0;
@@ -84,6 +89,9 @@ impl Outbox {
         self.moved = None;
         self.head_alone = true;
         self.encode_head(head);
+        for fields in encoded {
+            self.encoded.extend_from_slice(fields);
+        }
         let declared = declared_length(&head.headers)?;
         let length = declared.or(body.size_hint().exact());
         if body.is_end_stream() {

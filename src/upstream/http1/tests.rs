@@ -13,7 +13,7 @@ use crate::upstream::slot::Terms;
 use crate::upstream::testing::{Bench, Origin, get, post, read, read_head, soon, streaming_post};
 
 fn parse(head: &'static str) -> Result<Option<Head>, &'static str> {
-    Head::parse(&Bytes::from_static(head.as_bytes()))
+    Head::parse(&Bytes::from_static(head.as_bytes()), &mut Names::default())
 }
 
 fn framing(method: Method, head: &'static str) -> Result<Framing, &'static str> {
@@ -75,7 +75,7 @@ fn the_length_of_a_body_follows_rfc_9112_section_6_3() {
 #[test]
 fn a_head_is_whole_or_awaited_or_malformed() {
     let whole = "HTTP/1.0 299 Odd\r\nX-A: 1\r\nx-a:  2 \r\n\r\nbody";
-    let head = Head::parse(&Bytes::from_static(whole.as_bytes()))
+    let head = Head::parse(&Bytes::from_static(whole.as_bytes()), &mut Names::default())
         .unwrap()
         .unwrap();
     assert_eq!(head.length, whole.len() - 4);
@@ -83,7 +83,16 @@ fn a_head_is_whole_or_awaited_or_malformed() {
     assert_eq!(head.response.version(), Version::HTTP_10);
     let values: Vec<_> = head.response.headers().get_all("x-a").iter().collect();
     assert_eq!(values, ["1", "2"]);
-    assert!(parse("HTTP/1.1 200 OK\r\nx-a: 1\r\n").unwrap().is_none());
+    for begun in ["", "\r", "HT", "HTTP/1.1", "HTTP/1.1 200 OK\r\nx-a: 1\r\n"] {
+        assert!(parse(begun).unwrap().is_none(), "{begun:?}");
+    }
+    for bare in [
+        "HTTP/1.1 200\n\n",
+        "HTTP/1.1 200 \r\n\r\n",
+        "\r\n\nHTTP/1.1 200 OK\n\r\n",
+    ] {
+        assert_eq!(parse(bare).unwrap().unwrap().length, bare.len(), "{bare:?}");
+    }
     for head in [
         "HTTP/2.0 200 OK\r\n\r\n",
         "HTTP/1.1 099 Low\r\n\r\n",
@@ -92,6 +101,15 @@ fn a_head_is_whole_or_awaited_or_malformed() {
         "HTTP/1.1 200 OK\r\nx-a: 1\r\n folded\r\n\r\n",
         "HTTP/1.1 200 OK\r\nx-a: \u{0}\r\n\r\n",
         "SSH-2.0-OpenSSH\r\n\r\n",
+        "SSH",
+        "HTTP/1.1  200 OK\r\n\r\n",
+        "HTTP/1.1 200OK\r\n\r\n",
+        "HTTP/1.1 20\r\n\r\n",
+        "HTTP/1.1 200 O\u{1}K\r\n\r\n",
+        "HTTP/1.1 200 OK\rx-a: 1\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nx-a: 1\rx-b: 2\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nx-a\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n: 1\r\n\r\n",
     ] {
         assert!(parse(head).is_err(), "{head:?}");
     }

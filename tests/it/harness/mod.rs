@@ -31,7 +31,7 @@ pub(crate) use fault_proxy::{Fault, FaultProxy};
 pub(crate) use gate::Gate;
 pub(crate) use load::{Load, OnClose};
 pub(crate) use logs::Logs;
-pub(crate) use origin::Origin;
+pub(crate) use origin::{Origin, Seen};
 pub(crate) use payload::{BodySender, channel, full, read_all};
 pub(crate) use raw::Raw;
 pub(crate) use raw_origin::RawOrigin;

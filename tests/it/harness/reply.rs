@@ -33,6 +33,12 @@ impl Reply {
         }
     }
 
+    /// The same with another status.
+    pub(crate) fn with_status(mut self, status: u16) -> Self {
+        self.status = StatusCode::from_u16(status).expect("a valid status");
+        self
+    }
+
     /// Adds a header field.
     pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.append(

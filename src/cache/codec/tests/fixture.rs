@@ -129,6 +129,7 @@ impl Answer<'_> {
                 input: 300,
                 output: 2,
                 cached_input: 1,
+                cache_write: 3,
             },
         };
         Entry::build(NewEntry {

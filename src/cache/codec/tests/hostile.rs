@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::fixture::*;
 use crate::cache::control::RequestControl;
 use crate::cache::engine::{Cache, Lookup};
+use crate::cache::entry::sample;
 use crate::cache::life::Life;
 use crate::cache::purge::{Mode, PurgeLog, Selector};
 use crate::cache::verdict::MissReason;
@@ -130,8 +131,7 @@ fn nothing_is_fresh_for_longer_because_of_another_clock() {
             ..Answer::default()
         };
         let entry = answer.entry();
-        let headers = entry.headers();
-        Slot::new(entry.refreshed(&headers, life, 4, stored_at, Duration::ZERO))
+        Slot::new(sample::refreshed_at(&entry, life, 4, stored_at))
     };
     let codec = codec(Compression::Off, None);
     let latest = NOW.plus(MAX_SKEW);

@@ -271,9 +271,9 @@ async fn an_entry_can_end_a_flight() {
     let leader = lead(&flights);
     let mut follower = follow(&flights);
     let entry = sample::entry("a:GET h/", &[], 0);
-    leader.publish(Arc::clone(&entry), Grounds::Confirmed);
+    leader.publish(Arc::clone(&entry), Grounds::Confirmed(StatusCode::NOT_MODIFIED));
     assert!(
-        matches!(follower.boarded().await, Boarded::Entry(published, Grounds::Confirmed) if Arc::ptr_eq(&published, &entry))
+        matches!(follower.boarded().await, Boarded::Entry(published, Grounds::Confirmed(StatusCode::NOT_MODIFIED)) if Arc::ptr_eq(&published, &entry))
     );
     assert!(flights.is_empty());
 }

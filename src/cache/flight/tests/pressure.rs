@@ -36,6 +36,48 @@ async fn beyond_the_window_nobody_joins_and_the_slowest_reader_sets_the_pace() {
     assert_eq!(read(fast).await.0.len(), WINDOW);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_holds_up_the_others_for_a_second_is_left_behind() {
+    let flights = Flights::new();
+    let leader = lead(&flights);
+    let (mut fast, slow) = (leader.follow().into_reader(), follow(&flights).into_reader());
+    leader.begin(head(None), WINDOW);
+    let chunk = Bytes::from(vec![b'x'; WINDOW]);
+    assert!(leader.push(chunk.clone()).await);
+    let mut second = Box::pin(leader.push(chunk.clone()));
+    let soon = tokio::time::timeout(Duration::from_secs(600), second.as_mut());
+    assert!(soon.await.is_err(), "nobody waits for anything: there is time");
+    fast.frame().await.unwrap().unwrap();
+    let held_up = tokio::time::Instant::now();
+    assert!(second.await, "the slow one is gone");
+    assert!(held_up.elapsed() <= Duration::from_millis(1_100));
+    assert_eq!(leader.readers(), 1);
+    fast.frame().await.unwrap().unwrap();
+
+    // Who was slow learns that this is not the end.
+    assert_eq!(read(slow).await, (Vec::new(), Some(FlightError::LEFT_BEHIND)));
+    assert!(leader.push(chunk).await);
+    assert_eq!(leader.finish(|_| panic!("stored")), Finished::NotKept);
+    assert_eq!(read(fast).await, (vec![b'x'; WINDOW], None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_reader_alone_may_be_as_slow_as_it_likes() {
+    let flights = Flights::new();
+    let leader = lead(&flights);
+    let mut own = leader.follow().into_reader();
+    leader.begin(head(None), WINDOW);
+    let chunk = Bytes::from(vec![b'x'; WINDOW]);
+    assert!(leader.push(chunk.clone()).await);
+    let mut second = Box::pin(leader.push(chunk));
+    let hour = tokio::time::timeout(Duration::from_secs(3600), second.as_mut());
+    assert!(hour.await.is_err());
+    own.frame().await.unwrap().unwrap();
+    assert!(second.await);
+    assert_eq!(leader.finish(|_| panic!("stored")), Finished::NotKept);
+    assert_eq!(read(own).await, (vec![b'x'; WINDOW], None));
+}
+
 #[tokio::test]
 async fn a_chunk_larger_than_the_window_passes() {
     let flights = Flights::new();
