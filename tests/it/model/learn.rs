@@ -21,7 +21,12 @@ impl World {
                 // The answer to HEAD may change what is stored, and need not (RFC 9111, section 4.3.5).
                 ("HEAD", _) => {
                     let same = |stored: &&Stored| {
-                        contact.status == Some(304) || stored.fields.get("etag") == contact.fields.get("etag")
+                        let equal = |name: &&str| {
+                            let received = contact.fields.get(*name);
+                            received.is_none() || received == stored.fields.get(*name)
+                        };
+                        contact.status == Some(304)
+                            || ["etag", "last-modified"].iter().all(|name| equal(name))
                     };
                     let known = self
                         .stored
