@@ -53,3 +53,4 @@ pub mod tiers;
 pub mod usage;
 pub mod vary;
 pub mod verdict;
+pub mod warm;

@@ -29,5 +29,6 @@ pub mod tls;
 mod tokens;
 mod tracked;
 mod upgrade;
+pub mod warm;
 pub mod wire;
 pub mod worker;

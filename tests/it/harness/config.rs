@@ -10,6 +10,7 @@ pub(crate) struct ConfigText {
     listener: String,
     upstream: String,
     levels: String,
+    cache: String,
     rest: String,
     routes: String,
 }
@@ -22,6 +23,7 @@ impl ConfigText {
             listener: String::new(),
             upstream: String::new(),
             levels: String::new(),
+            cache: String::new(),
             rest: String::new(),
             routes: String::from(
                 "- {name: api, match: {path_prefix: /}, upstream: hub, cache: {mode: \"on\"}}",
@@ -59,6 +61,12 @@ impl ConfigText {
         self
     }
 
+    /// One more key of `cache`, on one line.
+    pub(crate) fn cache(mut self, key: &str) -> Self {
+        self.cache.push_str(&format!("  {key}\n"));
+        self
+    }
+
     /// More top-level YAML.
     pub(crate) fn with(mut self, yaml: &str) -> Self {
         self.rest.push_str(yaml.trim());
@@ -78,6 +86,7 @@ impl ConfigText {
             listener,
             upstream,
             levels,
+            cache,
             rest,
             ..
         } = self;
@@ -98,7 +107,7 @@ upstreams:
 cache:
   levels:
     - memory: {{name: l1, capacity: 64MiB}}
-{levels}{rest}routes:
+{levels}{cache}{rest}routes:
   {routes}
 "#
         )
