@@ -2,6 +2,7 @@
 
 mod below;
 mod gauges;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::{Environment, Loaded, Name};
 use crate::control::reload::{self, Controller, Participant};
 use crate::control::state::State;
+use crate::control::warm::Warming;
 use crate::control::watch;
 use crate::proxy::fleet::{self, Fleet};
 use crate::proxy::listener::SharedListener;
@@ -105,6 +107,7 @@ pub struct Running {
     state: Arc<State>,
     controller: Arc<Controller>,
     below: Below,
+    warming: Arc<Warming>,
     fleet: Fleet,
     tasks: Tasks,
     drain_delay: Duration,
@@ -150,11 +153,17 @@ impl Running {
             .map_err(|problems| StartError::Configuration(problems.to_string()))?;
         let state = Arc::new(State::new(snapshot, cache, Arc::clone(&telemetry), clock));
         gauges::watch(&state);
-        let participants = bound
+        let listeners: BTreeMap<Name, SocketAddr> = bound
+            .iter()
+            .map(|listener| (Arc::clone(&listener.name), listener.address))
+            .collect();
+        let warming = warm::start(&state, config, &listeners, &tasks);
+        let mut participants: Vec<_> = bound
             .iter()
             .map(|listener| participant(&listener.shared))
             .chain([below.participant()])
             .collect();
+        participants.push(warm::participant(&warming));
         let controller = Controller::new(
             Arc::clone(&state),
             file,
@@ -163,16 +172,13 @@ impl Running {
             &loaded,
             tasks.clone(),
         );
-        let listeners = bound
-            .iter()
-            .map(|listener| (Arc::clone(&listener.name), listener.address))
-            .collect();
         let fleet = Fleet::start(bound, &state, config.workers)?;
         let admin = admin_listener.local_addr()?;
         let context = Arc::new(admin::Context {
             state: Arc::clone(&state),
             controller: Arc::clone(&controller),
             log,
+            warming: Arc::clone(&warming),
             drain: drain.clone(),
             lock_out: LockOut::default(),
         });
@@ -193,6 +199,7 @@ impl Running {
             state,
             controller,
             below,
+            warming,
             fleet,
             tasks,
             drain_delay,
@@ -224,6 +231,7 @@ impl Running {
     pub async fn until_drained(self) {
         self.drain.cancelled().await;
         self.state.begin_drain();
+        self.warming.stop();
         self.fleet.begin_drain();
         tracing::info!(delay = ?self.drain_delay, "draining");
         tokio::time::sleep(self.drain_delay).await;
@@ -231,6 +239,7 @@ impl Running {
         if !finished {
             tracing::warn!("requests were still under way at the end of the drain");
         }
+        self.warming.save();
         tokio::join!(self.state.telemetry.shutdown(FLUSH), self.below.drain(FLUSH));
         self.state.cache.invalidations.close();
         self.tasks.cancel();

@@ -127,7 +127,7 @@ impl PathTable {
         let patterns = self
             .patterns
             .iter()
-            .filter(|(pattern, _)| fits(pattern, path))
+            .filter(|(pattern, _)| pattern.fits(path))
             .map(|(_, candidate)| candidate);
         exact
             .chain(patterns)
@@ -190,28 +190,6 @@ fn literal_length(pattern: &PathPattern) -> usize {
             .sum(),
         PathPattern::Regex(_) => 0,
     }
-}
-
-fn fits(pattern: &PathPattern, path: &str) -> bool {
-    match pattern {
-        PathPattern::Exact(text) => path == text,
-        PathPattern::Prefix(text) => path.starts_with(text.as_str()),
-        PathPattern::Template(segments) => fits_template(segments, path),
-        PathPattern::Regex(regex) => regex.is_match(path),
-    }
-}
-
-/// The segments are those after the leading `/`; the path is taken as it is, so `%2F` does not end a segment.
-fn fits_template(segments: &[Segment], path: &str) -> bool {
-    let Some(path) = path.strip_prefix('/') else {
-        return false;
-    };
-    let mut given = path.split('/');
-    segments.iter().all(|segment| match (segment, given.next()) {
-        (Segment::Literal(text), Some(given)) => text == given,
-        (Segment::Parameter, Some(given)) => !given.is_empty(),
-        (_, None) => false,
-    }) && given.next().is_none()
 }
 
 #[cfg(test)]

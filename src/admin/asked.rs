@@ -43,7 +43,7 @@ pub(super) struct Asked {
 /// The value of a header field, or its values.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[serde(untagged)]
-enum Values {
+pub(super) enum Values {
     One(String),
     Many(Vec<String>),
 }
@@ -166,7 +166,8 @@ fn url(asked: &Asked) -> Result<(&'static str, Uri), Problem> {
     })
 }
 
-fn fields(asked: &BTreeMap<String, Values>) -> Result<HeaderMap, Problem> {
+/// Header fields, within bounds.
+pub(super) fn fields(asked: &BTreeMap<String, Values>) -> Result<HeaderMap, Problem> {
     let mut headers = HeaderMap::new();
     let (mut count, mut bytes) = (0, 0);
     for (position, (name, values)) in asked.iter().enumerate() {

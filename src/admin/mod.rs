@@ -13,6 +13,7 @@ mod probes;
 pub mod problem;
 mod stats;
 mod upstreams;
+mod warm;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use utoipa_axum::routes;
 
 use crate::control::reload::Controller;
 use crate::control::state::State;
+use crate::control::warm::Warming;
 use crate::telemetry::log::LogHandle;
 use auth::LockOut;
 use problem::Problem;
@@ -40,6 +42,8 @@ pub struct Context {
     pub controller: Arc<Controller>,
     /// Changes the log level.
     pub log: LogHandle,
+    /// Runs warm-ups.
+    pub warming: Arc<Warming>,
     /// Ends the process gracefully, as SIGTERM does.
     pub drain: tokio_util::sync::CancellationToken,
     /// Addresses that tried bad tokens.
@@ -89,6 +93,8 @@ fn documented() -> OpenApiRouter<Arc<Context>> {
         .routes(routes!(explain::explain))
         .routes(routes!(cache::purge))
         .routes(routes!(cache::clear))
+        .routes(routes!(warm::list, warm::start))
+        .routes(routes!(warm::show, warm::cancel))
         .routes(routes!(upstreams::list))
         .routes(routes!(upstreams::drain))
         .routes(routes!(upstreams::enable))

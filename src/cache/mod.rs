@@ -58,3 +58,4 @@ pub mod tiers;
 pub mod usage;
 pub mod vary;
 pub mod verdict;
+pub mod warm;

@@ -5,20 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::control::ResponseControl;
 use super::frame::{length, write_frame};
 use super::verdict::BypassReason;
+use crate::config::values::CREDENTIALS;
 use crate::config::{PrincipalSource, RouteCache, Share};
-
-/// Header fields that carry credentials. A request with one of them has a principal. Their places in this list are part
-/// of identities: one more goes to the end.
-static CREDENTIALS: [HeaderName; 8] = [
-    header::AUTHORIZATION,
-    header::COOKIE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
-    HeaderName::from_static("x-goog-api-key"),
-    HeaderName::from_static("x-auth-token"),
-    HeaderName::from_static("x-access-token"),
-];
 
 /// Bytes of `Cookie` that are searched for a configured name.
 const SEARCHED_COOKIES: usize = 16 * 1024;

@@ -7,6 +7,7 @@ mod explain;
 mod purge;
 mod run;
 mod upstreams;
+mod warm;
 
 use std::process::ExitCode;
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::{Target, cell, show, table};
 use super::explain::{Entries, Explain};
+use super::warm::Warm;
 
 /// Works with the cache of a running sidecar.
 #[derive(Debug, Subcommand)]
@@ -18,6 +19,8 @@ pub(crate) enum Cache {
     Purge(Purge),
     /// Lists what is stored, entry by entry.
     Entries(Entries),
+    /// Fetches what will be asked for, by the names of `cache.warm` or by URL.
+    Warm(Warm),
     /// Tells what would happen to a request and why; nothing is sent or changed.
     Explain(Explain),
 }
@@ -67,6 +70,7 @@ impl Cache {
             ),
             Self::Purge(purge) => purge.run(),
             Self::Entries(entries) => entries.run(),
+            Self::Warm(warm) => warm.run(),
             Self::Explain(explain) => explain.run(),
         }
     }

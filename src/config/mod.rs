@@ -12,6 +12,7 @@ pub mod scalar;
 pub mod secret;
 pub mod units;
 pub mod values;
+pub mod warm;
 
 mod decode;
 mod diff;
@@ -43,3 +44,4 @@ pub use problem::{Problem, Problems};
 pub use reference::reference;
 pub use schema::schema;
 pub use source::to_yaml;
+pub use warm::{Pace, Predict, Warm, WarmRequest, WarmSource};

@@ -18,6 +18,7 @@ use regex::Regex;
 use super::keyring::Keyring;
 use super::prices::Prices;
 use super::secret::Secret;
+use super::warm::Warm;
 
 /// A name given in the configuration; cheap to clone.
 pub type Name = Arc<str>;
@@ -35,6 +36,8 @@ pub struct Config {
     pub upstreams: BTreeMap<Name, Arc<Upstream>>,
     /// Cache-wide settings.
     pub cache: Cache,
+    /// What is fetched before it is asked for.
+    pub warm: Arc<[Warm]>,
     /// Routes in the order of the file.
     pub routes: Vec<Arc<Route>>,
     /// What tokens cost.
@@ -101,7 +104,7 @@ pub struct Admin {
     pub tokens: Vec<Token>,
     /// Values of `Host` (without the port) that are answered.
     pub allowed_hosts: Vec<String>,
-    /// Where the purge log (and later history, audit, reports) live; RAM only if absent. Needs a restart.
+    /// Where the purge log and the requests asked for most (and later history, audit, reports) live; RAM only if absent. Needs a restart.
     pub state_dir: Option<PathBuf>,
     /// Whether `/metrics` needs a token as well.
     pub protect_metrics: bool,

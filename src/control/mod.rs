@@ -2,4 +2,5 @@
 
 pub mod reload;
 pub mod state;
+pub mod warm;
 pub mod watch;

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::cache::engine::Cache;
 use crate::cache::request::host_of;
+use crate::cache::warm::learner::Learner;
 use crate::clock::Clock;
 use crate::config::{self, Config, Name};
 use crate::route::Router;
@@ -69,6 +70,8 @@ pub struct State {
     pub snapshot: ArcSwap<Snapshot>,
     /// The cache.
     pub cache: Cache,
+    /// What traffic tells about what will be asked for.
+    pub learner: Learner,
     /// Metrics, spans and logs.
     pub telemetry: Arc<Telemetry>,
     /// The name of the first level in metrics; none without a level.
@@ -94,6 +97,7 @@ impl State {
             first_level,
             snapshot: ArcSwap::from_pointee(snapshot),
             cache,
+            learner: Learner::default(),
             telemetry,
             clock,
             draining: AtomicBool::new(false),

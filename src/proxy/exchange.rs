@@ -40,7 +40,8 @@ pub(crate) struct Exchange {
     /// Why the origin is asked, once that is known.
     forwarded: Option<ForwardReason>,
     complete: bool,
-    _active: ActiveRequest,
+    /// None for a warm-up, which nobody waits for.
+    _active: Option<ActiveRequest>,
 }
 
 impl Exchange {
@@ -54,7 +55,7 @@ impl Exchange {
             flight: None,
             observer: None,
             forwarded: None,
-            _active: state.telemetry.request_started(),
+            _active: (!request.warm_up).then(|| state.telemetry.request_started()),
             record: RequestRecord {
                 started: now,
                 first_byte: None,
@@ -77,6 +78,7 @@ impl Exchange {
                 trace: state.telemetry.trace(&request.head.headers, &worker.ids),
                 error: None,
                 aborted: false,
+                warm_up: request.warm_up,
             },
             received: None,
             complete: false,
@@ -119,6 +121,7 @@ impl Exchange {
     /// Notes that the answer comes from this entry, so that nobody has to be paid for it.
     pub(crate) fn saved(&mut self, entry: &Entry) {
         if self.record.method != Method::HEAD
+            && !self.record.warm_up
             && self.counts_tokens()
             && let Some(usage) = entry.usage()
         {
@@ -166,6 +169,7 @@ impl Exchange {
         }
         // What the flight fetched is counted by its fill; who only read along was spared a fetch.
         if self.complete
+            && !self.record.warm_up
             && self.record.cache == CacheResult::Collapsed
             && let Some(usage) = &epilogue.usage
         {

@@ -71,40 +71,49 @@ pub(crate) async fn fetch(
         }
     };
     // What was stored once had been asked for often enough.
-    if rules.min_uses > 1 && stale.is_none() && state.cache.count_use(&keyed.key) < rules.min_uses {
+    if rules.min_uses > 1
+        && !request.warm_up
+        && stale.is_none()
+        && state.cache.count_use(&keyed.key) < rules.min_uses
+    {
         return pass::unstored(exchange, route, request, RefuseReason::MinUses).await;
     }
-    let keyed = Arc::new(keyed);
-    let key = errand.key(&keyed.key, &request.head.headers).into_owned();
+    let wanted = Wanted {
+        key: errand.key(&keyed.key, &request.head.headers).into_owned(),
+        keyed: Arc::new(keyed),
+        errand,
+        stale,
+        unasked,
+    };
+    fly(exchange, route, rules, request, wanted).await
+}
+
+/// What a request fetches.
+struct Wanted {
+    keyed: Arc<Keyed>,
+    errand: Errand,
+    /// The key that requests on the same errand share.
+    key: Key,
+    /// What is validated.
+    stale: Option<Arc<Entry>>,
+    /// Whether the levels below memory have not been asked.
+    unasked: bool,
+}
+
+/// Fetches with whoever wants the same, or alone when that is of no use.
+async fn fly(
+    exchange: &mut Exchange,
+    route: &Arc<ActiveRoute>,
+    rules: &RouteCache,
+    request: &mut Inbound,
+    mut wanted: Wanted,
+) -> Result<Answer, ProxyError> {
     let deadline = Instant::now() + patience(Some(&route.config));
     for _ in 0..BOARDINGS {
-        let follower = match board(exchange, rules, request, &key) {
+        let follower = match board(exchange, rules, request, &wanted.key) {
             Ticket::Lead(leader) => {
                 exchange.on_its_own();
-                // The flight before may have landed between the lookup and the boarding.
-                if let Some(entry) = landed(exchange, rules, request, &keyed) {
-                    leader.publish(Arc::clone(&entry), Grounds::Found(None));
-                    return Ok(serve::fresh(exchange, request, &entry));
-                }
-                if std::mem::take(&mut unasked)
-                    && let Some(found) = below::look(exchange, rules, request, &keyed, &mut stale).await
-                {
-                    found.publish(leader);
-                    return Ok(found.answer(exchange, route, request, &keyed));
-                }
-                // So may it have crashed.
-                let failures = &exchange.worker.state.cache.failures;
-                if let Some(failed) = failures.recall_shared(key.primary()) {
-                    leader.fail(failed.error);
-                    return spared(exchange, rules, request, stale.as_ref(), failed);
-                }
-                let task = Task {
-                    keyed: &keyed,
-                    errand,
-                    flight: *key.primary(),
-                    stale: stale.clone(),
-                };
-                match lead(exchange, route, request, task, leader).await? {
+                match take_lead(exchange, route, rules, request, &mut wanted, leader).await? {
                     Lead::Answered(answer) => return Ok(answer),
                     Lead::Follow(follower) => follower,
                 }
@@ -114,7 +123,7 @@ pub(crate) async fn fetch(
                 follower
             }
         };
-        match follow(exchange, rules, request, &keyed, follower, deadline).await? {
+        match follow(exchange, rules, request, &wanted.keyed, follower, deadline).await? {
             Follow::Answered(answer) => return Ok(answer),
             Follow::Again => {}
             Follow::Alone(reason) => {
@@ -125,6 +134,48 @@ pub(crate) async fn fetch(
     }
     exchange.on_its_own();
     pass::pass(exchange, route, request).await
+}
+
+/// Looks for all aboard where that is cheaper than a fetch, then fetches for them.
+async fn take_lead(
+    exchange: &mut Exchange,
+    route: &Arc<ActiveRoute>,
+    rules: &RouteCache,
+    request: &mut Inbound,
+    wanted: &mut Wanted,
+    leader: Leader,
+) -> Result<Lead, ProxyError> {
+    let Wanted {
+        keyed,
+        errand,
+        key,
+        stale,
+        unasked,
+    } = wanted;
+    // The flight before may have landed between the lookup and the boarding.
+    if let Some(entry) = landed(exchange, rules, request, keyed) {
+        leader.publish(Arc::clone(&entry), Grounds::Found(None));
+        return Ok(Lead::Answered(serve::fresh(exchange, request, &entry)));
+    }
+    if std::mem::take(unasked)
+        && let Some(found) = below::look(exchange, rules, request, keyed, stale).await
+    {
+        found.publish(leader);
+        return Ok(Lead::Answered(found.answer(exchange, route, request, keyed)));
+    }
+    // So may it have crashed.
+    let failures = &exchange.worker.state.cache.failures;
+    if let Some(failed) = failures.recall_shared(key.primary()) {
+        leader.fail(failed.error);
+        return spared(exchange, rules, request, stale.as_ref(), failed).map(Lead::Answered);
+    }
+    let task = Task {
+        keyed,
+        errand: *errand,
+        flight: *key.primary(),
+        stale: stale.clone(),
+    };
+    lead(exchange, route, request, task, leader).await
 }
 
 fn next_step(

@@ -23,7 +23,7 @@ use super::exchange::Exchange;
 use super::inbound::Inbound;
 use super::wire::Malformed;
 use super::worker::Worker;
-use super::{body, fetch, pass, refresh, serve, upgrade};
+use super::{body, fetch, pass, refresh, serve, upgrade, warm};
 use crate::cache::engine::Lookup;
 use crate::cache::request::{Keyed, wants_upgrade};
 use crate::cache::verdict::BypassReason;
@@ -87,6 +87,7 @@ async fn answer(
     };
     match lookup(exchange, rules, request, &keyed) {
         Lookup::Fresh(entry) => {
+            warm::learn(exchange, &route, rules, request, keyed.key.primary());
             if let Some(beta) = rules.refresh_ahead {
                 refresh::refresh_ahead(exchange, &route, request, &keyed, &entry, beta);
             }
@@ -94,12 +95,18 @@ async fn answer(
         }
         Lookup::Part(entry) => Ok(serve::fresh(exchange, request, &entry)),
         Lookup::Refresh(entry) => {
+            warm::learn(exchange, &route, rules, request, keyed.key.primary());
             refresh::refresh_behind(exchange, &route, request, &keyed, &entry);
             Ok(serve::stale(exchange, request, &entry, "stale-while-revalidate"))
         }
         Lookup::Miss { reason, stale } => {
             exchange.missed(reason);
-            Box::pin(fetch::fetch(exchange, &route, request, keyed, stale)).await
+            let key = *keyed.key.primary();
+            let answer = Box::pin(fetch::fetch(exchange, &route, request, keyed, stale)).await?;
+            if exchange.record.stored {
+                warm::learn(exchange, &route, rules, request, &key);
+            }
+            Ok(answer)
         }
     }
 }
@@ -121,7 +128,7 @@ fn admit(exchange: &Exchange, request: &Inbound, rejected: Option<Malformed>) ->
 }
 
 /// Finds the route.
-fn route(exchange: &mut Exchange, request: &Inbound) -> Result<Arc<ActiveRoute>, ProxyError> {
+pub(super) fn route(exchange: &mut Exchange, request: &Inbound) -> Result<Arc<ActiveRoute>, ProxyError> {
     let head = &request.head;
     let authority = request.authority.to_str().unwrap_or_default();
     let route = exchange

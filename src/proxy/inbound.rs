@@ -22,6 +22,7 @@ use crate::cache::engine::Request as CacheRequest;
 use crate::cache::key::KeyParts;
 use crate::cache::request::{self, Keyed};
 use crate::cache::verdict::BypassReason;
+use crate::cache::warm::Wanted;
 use crate::config::RouteCache;
 use crate::control::state::ActiveRoute;
 use crate::upstream::ExchangeKind;
@@ -40,6 +41,8 @@ pub(crate) struct Inbound {
     fault: Option<BodyFault>,
     /// The connection.
     pub(crate) connection: Arc<ConnectionState>,
+    /// Whether there is no client: it warms the cache up.
+    pub(crate) warm_up: bool,
 }
 
 enum Pending {
@@ -83,6 +86,36 @@ impl Inbound {
             authority,
             fault: None,
             connection: Arc::clone(connection),
+            warm_up: false,
+        }
+    }
+
+    /// A request that nobody sent, as it would have come in over `connection`.
+    pub(crate) fn warm_up(connection: &Arc<ConnectionState>, wanted: &Wanted) -> Self {
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.method = wanted.method.clone();
+        head.uri = wanted.target.clone();
+        head.headers = wanted.headers.clone();
+        head.headers.insert(HOST, wanted.authority.clone());
+        let body = if wanted.body.is_empty() {
+            Pending::None
+        } else {
+            head.headers
+                .insert(CONTENT_LENGTH, HeaderValue::from(wanted.body.len()));
+            Pending::Whole(wanted.body.clone())
+        };
+        Self {
+            head,
+            body,
+            origin: Origin {
+                client: connection.peer(),
+                scheme: wanted.scheme,
+                trusted: false,
+            },
+            authority: wanted.authority.clone(),
+            fault: None,
+            connection: Arc::clone(connection),
+            warm_up: true,
         }
     }
 
@@ -196,6 +229,16 @@ impl Inbound {
     ) -> Result<Result<Option<[u8; 32]>, BypassReason>, ProxyError> {
         let incoming = match std::mem::replace(&mut self.body, Pending::None) {
             Pending::Stream(incoming) => incoming,
+            // As a warm-up brings it.
+            Pending::Whole(bytes) => {
+                let digest = match &rules.vary.body {
+                    None => Err(BypassReason::BodyNotKeyed),
+                    Some(rule) if bytes.len() > rule.max => Err(BypassReason::BodyTooLarge),
+                    Some(rule) => request::body_digest(rules, rule, &self.head.headers, &bytes),
+                };
+                self.body = Pending::Whole(bytes);
+                return Ok(digest.map(Some));
+            }
             other => {
                 self.body = other;
                 return Ok(Ok(None));

@@ -33,5 +33,6 @@ pub mod tls;
 mod tokens;
 mod tracked;
 mod upgrade;
+pub mod warm;
 pub mod wire;
 pub mod worker;

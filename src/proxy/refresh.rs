@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::Method;
+use tokio::task::JoinHandle;
 
 use super::exchange::Exchange;
 use super::fill::Fill;
@@ -27,25 +28,34 @@ pub(crate) fn refresh_ahead(
     beta: f64,
 ) {
     let (now, random) = (exchange.record.started, exchange.worker.ids.uniform());
-    if is_due(entry.life(), entry.fetch_time(), beta, now, random)
-        && let Some((fill, leader)) = behind(exchange, route, request, keyed, entry)
-    {
-        exchange.worker.tasks.spawn_to_end(fill.run(leader, None));
+    if is_due(entry.life(), entry.fetch_time(), beta, now, random) {
+        renew(exchange, route, request, keyed, entry);
     }
 }
 
-/// Validates `entry`, which is stale, without anybody waiting for it.
+/// Validates `entry`, which is stale, without a client waiting for it; none if somebody else does, or nobody may.
 pub(crate) fn refresh_behind(
     exchange: &Exchange,
     route: &Arc<ActiveRoute>,
     request: &Inbound,
     keyed: &Keyed,
     entry: &Arc<Entry>,
-) {
-    if let Some((fill, leader)) = behind(exchange, route, request, keyed, entry) {
-        let task = below::fill_unless_found(fill, leader);
-        exchange.worker.tasks.spawn_to_end(task);
-    }
+) -> Option<JoinHandle<()>> {
+    let (fill, leader) = behind(exchange, route, request, keyed, entry)?;
+    let tasks = &exchange.worker.tasks;
+    Some(tasks.spawn_to_end(below::fill_unless_found(fill, leader)))
+}
+
+/// The same for an entry that is still fresh.
+pub(crate) fn renew(
+    exchange: &Exchange,
+    route: &Arc<ActiveRoute>,
+    request: &Inbound,
+    keyed: &Keyed,
+    entry: &Arc<Entry>,
+) -> Option<JoinHandle<()>> {
+    let (fill, leader) = behind(exchange, route, request, keyed, entry)?;
+    Some(exchange.worker.tasks.spawn_to_end(fill.run(leader, None)))
 }
 
 /// A fill that validates `entry` for nobody in particular; none if it may not be, or if somebody does so already.

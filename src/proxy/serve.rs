@@ -82,7 +82,9 @@ pub(crate) fn revalidated(
 }
 
 fn stored(exchange: &mut Exchange, request: &Inbound, entry: &Entry, now: Timestamp) -> Answer {
-    entry.count_hit();
+    if !exchange.record.warm_up {
+        entry.count_hit();
+    }
     exchange.saved(entry);
     let mut headers = entry.headers();
     headers.insert(AGE, HeaderValue::from(entry.life().age(now).as_secs()));

@@ -164,6 +164,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
     aborted: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    warm_up: bool,
 }
 
 impl<'a> Line<'a> {
@@ -196,6 +198,7 @@ impl<'a> Line<'a> {
             span_id: hex::encode(record.trace.span_id),
             error: record.error,
             aborted: record.aborted,
+            warm_up: record.warm_up,
         }
     }
 }

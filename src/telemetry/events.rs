@@ -18,12 +18,14 @@ use super::mask::Masking;
 use super::metrics::{BuildInfo, Metrics};
 use super::otlp::{Exporter, OtlpError};
 use super::record::{Attempt, LevelId, RequestRecord, TraceContext};
+pub use super::reload::ReloadResult;
 use super::routes::RouteMetrics;
 use super::samples::{EndpointCount, LevelSample};
 use super::spans;
 use super::trace::{IdSource, Sampler};
 use super::upstreams::EndpointMetrics;
 use super::usage::TokenRecord;
+use super::warm::WarmEvent;
 use crate::clock::Clock;
 use crate::config::model::{self, Otlp};
 use crate::tasks::Tasks;
@@ -63,33 +65,13 @@ pub enum Event<'a> {
         /// Why it rests; none when it is back.
         trouble: Option<&'a str>,
     },
+    /// Something happened to a warm-up.
+    Warm(WarmEvent<'a>),
     /// A request was refused before routing.
     RequestRefused {
         /// Why, a stable name.
         reason: &'static str,
     },
-}
-
-/// How a reload ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReloadResult {
-    /// The new configuration is in force.
-    Applied,
-    /// Nothing had changed.
-    Unchanged,
-    /// The new configuration has problems; the old one stays.
-    Refused,
-}
-
-impl ReloadResult {
-    /// The stable name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::Unchanged => "unchanged",
-            Self::Refused => "refused",
-        }
-    }
 }
 
 /// Metrics, traces and the access log of the process. Outlives every configuration.
@@ -306,6 +288,7 @@ impl Telemetry {
                 Some(trouble) => tracing::warn!(level, trouble, "cache level degraded"),
                 None => tracing::info!(level, "cache level in use"),
             },
+            Event::Warm(event) => own.warm.tell(event),
             Event::RequestRefused { reason } => {
                 own.refused.increment(reason);
                 tracing::debug!(reason, "request refused");

@@ -153,6 +153,10 @@ families! {
         "Purges by scope.";
     PURGE_LOG_POSITION = Gauge "outrigger_purge_log_position" []
         "Position of the last purge that was applied.";
+    WARM_REQUESTS = Counter "outrigger_warm_requests_total" ["result"]
+        "Requests that warmed the cache up, by result; no other metric counts them as requests.";
+    WARM_JOBS = Counter "outrigger_warm_jobs_total" ["state"]
+        "Warm-ups that have ended, by how.";
     CONFIG_INFO = Gauge "outrigger_config_info" ["hash"]
         "The configuration in force; always 1.";
     CONFIG_LAST_RELOAD_SUCCESSFUL = Gauge "outrigger_config_last_reload_successful" []

@@ -41,6 +41,7 @@ pub(super) fn record() -> RequestRecord {
         },
         error: None,
         aborted: false,
+        warm_up: false,
     }
 }
 

@@ -94,14 +94,18 @@ impl Masking {
         }
     }
 
+    /// Whether the values of a header field are shown.
+    pub fn shows(&self, name: &HeaderName) -> bool {
+        PLAIN_HEADERS.contains(name) && !self.headers.contains(name)
+    }
+
     /// Header fields in order, with the values masked that may be secret: all but those that only steer the protocol
     /// and are not listed in `telemetry.mask.headers`.
     pub fn headers(&self, headers: &HeaderMap) -> Vec<(String, String)> {
-        let show = |name: &HeaderName| PLAIN_HEADERS.contains(name) && !self.headers.contains(name);
         headers
             .iter()
             .map(|(name, value)| {
-                let value = if show(name) {
+                let value = if self.shows(name) {
                     String::from_utf8_lossy(value.as_bytes())
                 } else {
                     REDACTED.into()

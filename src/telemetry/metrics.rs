@@ -21,6 +21,7 @@ use super::record::RequestRecord;
 use super::routes::{RouteMetrics, RouteTable};
 use super::samples::Samples;
 use super::upstreams::UpstreamTable;
+use super::warm::WarmCounters;
 use crate::clock::Timestamp;
 
 /// Which program this is.
@@ -52,6 +53,7 @@ pub(super) struct OwnMetrics {
     pub(super) refused: ReasonCounters,
     pub(super) purges: ReasonCounters,
     pub(super) reloads: ReasonCounters,
+    pub(super) warm: WarmCounters,
     pub(super) config_hash: ArcSwapOption<String>,
     pub(super) last_reload_successful: AtomicBool,
     pub(super) spans_dropped: Arc<AtomicU64>,
@@ -71,6 +73,7 @@ impl Metrics {
             refused: ReasonCounters::default(),
             purges: ReasonCounters::default(),
             reloads: ReasonCounters::default(),
+            warm: WarmCounters::default(),
             config_hash: ArcSwapOption::empty(),
             last_reload_successful: AtomicBool::new(false),
             spans_dropped: Arc::default(),
@@ -90,6 +93,11 @@ impl Metrics {
 
     /// Everything that one finished request counts.
     pub(super) fn observe(&self, route: Option<&RouteMetrics>, record: &RequestRecord) {
+        // No client waited for it: it is neither a hit nor a miss, and as slow as it likes.
+        if record.warm_up {
+            self.own.upstreams.observe(&record.attempts);
+            return;
+        }
         let route = route.unwrap_or_else(|| self.own.routes.unmatched());
         route.observe(record);
         if let Some(tokens) = &record.tokens {
@@ -117,6 +125,7 @@ impl Collector for OwnMetrics {
         self.levels.encode(&mut encoder)?;
         encode_reasons(&families::REQUESTS_REFUSED, &self.refused, &mut encoder)?;
         encode_reasons(&families::PURGES, &self.purges, &mut encoder)?;
+        self.warm.encode(&mut encoder)?;
         encode_reasons(&families::CONFIG_RELOADS, &self.reloads, &mut encoder)?;
         self.encode_config(&mut encoder)?;
         encode_count(&families::SPANS_DROPPED, &self.spans_dropped, &mut encoder)?;
@@ -144,7 +153,7 @@ impl OwnMetrics {
     }
 }
 
-fn encode_reasons(
+pub(super) fn encode_reasons(
     family: &'static families::Family,
     counters: &ReasonCounters,
     encoder: &mut DescriptorEncoder<'_>,

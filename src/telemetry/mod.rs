@@ -29,6 +29,7 @@ mod otlp_http;
 pub mod process;
 pub mod reasons;
 pub mod record;
+pub mod reload;
 pub mod routes;
 pub mod samples;
 pub mod spans;
@@ -38,5 +39,6 @@ mod tests;
 pub mod trace;
 pub mod upstreams;
 pub mod usage;
+pub mod warm;
 
 pub use events::{Event, Telemetry};

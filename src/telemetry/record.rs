@@ -149,4 +149,6 @@ pub struct RequestRecord {
     pub error: Option<&'static str>,
     /// Whether the client left, or the answer broke, before its end.
     pub aborted: bool,
+    /// Whether there is no client: it warms the cache up.
+    pub warm_up: bool,
 }

@@ -78,6 +78,9 @@ fn server_attributes(route: Option<&str>, record: &RequestRecord, masking: &Mask
     if record.aborted {
         attributes.push(KeyValue::new("outrigger.aborted", true));
     }
+    if record.warm_up {
+        attributes.push(KeyValue::new("outrigger.warm_up", true));
+    }
     attributes.extend(error_type(
         record.error,
         Some(record.status).filter(|status| *status >= 500),

@@ -179,6 +179,14 @@ impl Cluster {
             .or_else(|| members.select(hash_key, allowed))
     }
 
+    /// Exchanges under way, and how many all endpoints together have connections for.
+    pub fn load(&self) -> (usize, usize) {
+        let members = self.members.load();
+        let endpoints = members.endpoints();
+        let in_flight = endpoints.iter().map(|endpoint| endpoint.in_flight()).sum();
+        (in_flight, endpoints.len() * self.config.pool.max_connections)
+    }
+
     /// The state of every endpoint, one row per address.
     pub fn status(&self) -> Vec<EndpointStatus> {
         let members = self.members.load();

@@ -24,7 +24,7 @@ fn problem(answer: &Answer, status: u16) {
 }
 
 /// What needs a role, with the least role that may.
-const GUARDED: [(&str, &str, &str, Token); 11] = [
+const GUARDED: [(&str, &str, &str, Token); 15] = [
     ("GET", "/config", "", Token::Viewer),
     ("GET", "/api/v1/performance/cache/stats", "", Token::Viewer),
     (
@@ -53,6 +53,15 @@ const GUARDED: [(&str, &str, &str, Token); 11] = [
         "",
         Token::Operator,
     ),
+    ("GET", "/api/v1/performance/cache/warm", "", Token::Viewer),
+    ("GET", "/api/v1/performance/cache/warm/1", "", Token::Viewer),
+    (
+        "POST",
+        "/api/v1/performance/cache/warm",
+        r#"{"name": "nothing"}"#,
+        Token::Operator,
+    ),
+    ("DELETE", "/api/v1/performance/cache/warm/1", "", Token::Operator),
     ("POST", "/config/validate", "version: 1", Token::Viewer),
     ("POST", "/config/reload", "", Token::Admin),
     ("PUT", "/log-level", r#"{"level": "info"}"#, Token::Admin),
@@ -247,6 +256,10 @@ async fn the_openapi_document_names_every_call() {
     );
     for (method, target, _, _) in GUARDED {
         let path = target.split('?').next().unwrap();
+        let path = path
+            .strip_suffix("/warm/1")
+            .map_or(path.to_owned(), |path| format!("{path}/warm/{{job}}"));
+        let path = path.as_str();
         if path != "/openapi.json" {
             assert!(
                 document["paths"][path][method.to_lowercase()].is_object(),

@@ -44,6 +44,8 @@ mod tls;
 mod tokens;
 mod tracing;
 mod validate;
+mod warm;
+mod warm_jobs;
 
 #[path = "../conformance/mod.rs"]
 mod conformance;

@@ -5,6 +5,7 @@
 
 mod redis;
 mod route;
+mod warm;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub fn effective(config: &Config) -> Value {
         "cache": {
             "levels": levels(&config.cache),
             "compress": compress(config.cache.compress),
+            "warm": list(&config.warm, warm::warm),
         },
         "routes": list(&config.routes, |route| route::route(route)),
         "usage": {"prices": prices(&config.prices)},

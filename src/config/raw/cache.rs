@@ -23,8 +23,9 @@ pub struct Cache {
     pub compress: Option<Compress>,
     /// How purges reach replicas.
     pub purge: Option<Later<PurgeSettings>>,
-    /// What is fetched before it is asked for.
-    pub warm: Option<Later<Vec<Warm>>>,
+    /// What is fetched before it is asked for: each entry has a name and one of `requests`, `top_keys` and `predict`.
+    #[schemars(extend("default" = []))]
+    pub warm: Option<Vec<Warm>>,
 }
 
 /// One level.

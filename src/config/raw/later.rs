@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::scalar::{Later, Map, Refusal, Scalar, Text, Whole};
 use crate::config::units::{Positive, Share, Size};
-use crate::config::values::{NameText, PathText, Plain, UrlText};
+use crate::config::values::{NameText, Plain, UrlText};
 
 /// A second request when the first is slow.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -82,32 +81,6 @@ pub struct Queue {
     pub length: Option<Whole<0, 1_000_000>>,
     /// Time.
     pub max_wait: Option<Text<Duration>>,
-}
-
-/// What is fetched before it is asked for.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Warm {
-    /// Name.
-    pub name: Option<Text<NameText>>,
-    /// `start`.
-    pub at: Option<Text<Plain>>,
-    /// The most asked for of the last run.
-    pub top_keys: Option<Whole<1, 100_000>>,
-    /// A cron schedule.
-    pub schedule: Option<Text<Plain>>,
-    /// Requests.
-    pub requests: Option<Vec<WarmRequest>>,
-}
-
-/// A request to warm the cache with.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WarmRequest {
-    /// Method.
-    pub method: Option<Text<Method>>,
-    /// Path.
-    pub path: Option<Text<PathText>>,
 }
 
 /// How long history is kept.

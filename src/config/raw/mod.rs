@@ -13,6 +13,7 @@ mod telemetry;
 mod ttl;
 mod upstream;
 mod usage;
+mod warm;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ pub use telemetry::*;
 pub use ttl::*;
 pub use upstream::*;
 pub use usage::*;
+pub use warm::*;
 
 /// The whole file. A change takes effect on reload, in one step, unless a field says that it needs a restart.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -172,7 +174,7 @@ pub struct Admin {
     /// Values of `Host`, without port, that are answered; others get 421, which stops DNS rebinding.
     #[schemars(extend("default" = ["localhost", "127.0.0.1", "[::1]"]))]
     pub allowed_hosts: Option<Vec<Text<HostText>>>,
-    /// Directory for what must survive a restart (the purge log); absent: memory only.
+    /// Directory for what must survive a restart (the purge log, the requests asked for most); absent: memory only.
     #[schemars(extend("x-restart" = true))]
     pub state_dir: Option<Text<PathBuf>>,
     /// Whether `/metrics` needs a token as well.

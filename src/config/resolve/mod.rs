@@ -10,6 +10,7 @@ mod route_cache;
 mod telemetry;
 mod upstream;
 mod usage;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,9 +42,18 @@ pub(super) fn resolve(cx: &mut Cx<'_>, raw: raw::File) -> Option<Config> {
     };
     let listeners = listeners(cx, &root, raw.listeners);
     let admin = admin(cx, &root.key("admin"), raw.admin.unwrap_or_default());
-    let cache = cache::resolve(cx, &root.key("cache"), raw.cache);
+    let mut raw_cache = raw.cache;
+    let raw_warm = raw_cache.as_mut().and_then(|cache| cache.warm.take());
+    let cache = cache::resolve(cx, &root.key("cache"), raw_cache);
     let upstreams = upstream::resolve(cx, &root, raw.upstreams);
     let routes = route::resolve(cx, &root, raw.routes, &upstreams, &cache);
+    let warm = warm::resolve(
+        cx,
+        &root.key("cache").key("warm"),
+        raw_warm.unwrap_or_default(),
+        &routes,
+        &admin,
+    );
     let prices = usage::prices(cx, &root.key("usage"), raw.usage.unwrap_or_default());
     let telemetry = telemetry::resolve(cx, &root.key("telemetry"), raw.telemetry.unwrap_or_default());
     check_addresses(cx, &root, &listeners, &admin);
@@ -56,6 +66,7 @@ pub(super) fn resolve(cx: &mut Cx<'_>, raw: raw::File) -> Option<Config> {
             .map(|upstream| (Arc::clone(&upstream.name), upstream))
             .collect::<BTreeMap<_, _>>(),
         cache,
+        warm: warm.into(),
         routes: routes.into_iter().map(Arc::new).collect(),
         prices,
         telemetry: telemetry?,

@@ -73,10 +73,6 @@ const LATER_IN_AN_UPSTREAM: &[(&str, &str)] = &[
 const LATER_AT_THE_TOP: &[(&str, &str)] = &[
     ("cache: {purge: {replicas_via: fleet}}", "5:9 cache.purge"),
     (
-        "cache: {warm: [{name: top, at: start, top_keys: 500}]}",
-        "5:9 cache.warm",
-    ),
-    (
         "telemetry: {otlp: {endpoint: 'http://c:1', genai: true}}",
         "5:51 telemetry.otlp.genai",
     ),

@@ -8,6 +8,7 @@ mod keyring;
 mod later;
 mod redis;
 mod several;
+mod warm;
 mod yaml;
 
 use std::path::Path;

@@ -1,8 +1,31 @@
 //! Methods, statuses and header fields.
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, header};
 
 use crate::config::scalar::{Refusal, Scalar};
+
+/// Header fields that carry credentials. A request with one of them has a principal.
+pub static CREDENTIALS: [HeaderName; 8] = [
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("x-auth-token"),
+    HeaderName::from_static("x-access-token"),
+];
+
+/// Header fields that frame a message or belong to its connection, and `Host`: they are made from the request.
+pub static FRAMING: [HeaderName; 7] = [
+    header::HOST,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
 
 /// The name of a cookie.
 #[derive(Clone, Debug, PartialEq, Eq)]

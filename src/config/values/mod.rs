@@ -5,6 +5,7 @@ mod http;
 mod name;
 mod path;
 mod redis;
+mod schedule;
 mod stream;
 
 pub use address::*;
@@ -12,6 +13,7 @@ pub use http::*;
 pub use name::*;
 pub use path::*;
 pub use redis::*;
+pub use schedule::*;
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use regex::{Regex, RegexBuilder};
 
-use crate::config::model::Segment;
+use crate::config::model::{PathPattern, Segment};
 use crate::config::scalar::{Refusal, Scalar};
 
 /// Bytes of a compiled regular expression.
@@ -29,6 +29,31 @@ pub struct RegexText(pub Regex);
 /// A JSON pointer (RFC 6901).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pointer(pub String);
+
+impl PathPattern {
+    /// Whether a raw path (without query) is one of those that are meant.
+    pub fn fits(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(text) => path == text,
+            Self::Prefix(text) => path.starts_with(text.as_str()),
+            Self::Template(segments) => fits_template(segments, path),
+            Self::Regex(regex) => regex.is_match(path),
+        }
+    }
+}
+
+/// The segments are those after the leading `/`; the path is taken as it is, so `%2F` does not end a segment.
+fn fits_template(segments: &[Segment], path: &str) -> bool {
+    let Some(path) = path.strip_prefix('/') else {
+        return false;
+    };
+    let mut given = path.split('/');
+    segments.iter().all(|segment| match (segment, given.next()) {
+        (Segment::Literal(text), Some(given)) => text == given,
+        (Segment::Parameter, Some(given)) => !given.is_empty(),
+        (_, None) => false,
+    }) && given.next().is_none()
+}
 
 impl Scalar for PathBuf {
     const NAME: &'static str = "file path";

@@ -11,6 +11,7 @@ pub(crate) struct ConfigText {
     upstream: String,
     memory: String,
     levels: String,
+    cache: String,
     rest: String,
     routes: String,
 }
@@ -24,6 +25,7 @@ impl ConfigText {
             upstream: String::new(),
             memory: String::from("capacity: 64MiB"),
             levels: String::new(),
+            cache: String::new(),
             rest: String::new(),
             routes: String::from(
                 "- {name: api, match: {path_prefix: /}, upstream: hub, cache: {mode: \"on\"}}",
@@ -67,6 +69,12 @@ impl ConfigText {
         self
     }
 
+    /// One more key of `cache`, on one line.
+    pub(crate) fn cache(mut self, key: &str) -> Self {
+        self.cache.push_str(&format!("  {key}\n"));
+        self
+    }
+
     /// More top-level YAML.
     pub(crate) fn with(mut self, yaml: &str) -> Self {
         self.rest.push_str(yaml.trim());
@@ -87,6 +95,7 @@ impl ConfigText {
             upstream,
             memory,
             levels,
+            cache,
             rest,
             ..
         } = self;
@@ -107,7 +116,7 @@ upstreams:
 cache:
   levels:
     - memory: {{name: l1, {memory}}}
-{levels}{rest}routes:
+{levels}{cache}{rest}routes:
   {routes}
 "#
         )

@@ -77,6 +77,11 @@ impl Line {
         self.value(field).and_then(Value::as_u64)
     }
 
+    /// Whether a field is there and true.
+    pub(crate) fn is(&self, field: &str) -> bool {
+        self.value(field).and_then(Value::as_bool).unwrap_or(false)
+    }
+
     fn value(&self, field: &str) -> Option<&Value> {
         self.0.get(field).or_else(|| self.0.get("fields")?.get(field))
     }
