@@ -25,8 +25,7 @@ impl World {
                             let received = contact.fields.get(*name);
                             received.is_none() || received == stored.fields.get(*name)
                         };
-                        contact.status == Some(304)
-                            || ["etag", "last-modified"].iter().all(|name| equal(name))
+                        contact.status == Some(304) || ["etag", "last-modified"].iter().all(equal)
                     };
                     let known = self
                         .stored
