@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use self::below::Below;
 use crate::admin::{self, auth::LockOut};
 use crate::cache::engine::Cache;
-use crate::cache::purge::PurgeLog;
+use crate::cache::purge::{self, PurgeLog};
 use crate::clock::Clock;
 use crate::config::{Environment, Loaded, Name};
 use crate::control::reload::{self, Controller, Participant};
@@ -142,7 +142,11 @@ impl Running {
         let bound = fleet::bind(&config.listeners, config.workers)?;
         let admin_listener = bind_admin(config.admin.bind)?;
         let telemetry = telemetry(config, &clock, &tasks)?;
-        let (purges, warning) = PurgeLog::open(below::state_dir(config), clock.clone(), PURGE_RETENTION);
+        let rules = purge::Rules {
+            retention: PURGE_RETENTION,
+            replicas: None,
+        };
+        let (purges, warning) = PurgeLog::open(below::state_dir(config), clock.clone(), rules);
         if let Some(warning) = warning {
             tracing::warn!(warning, "purge log");
         }

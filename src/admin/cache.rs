@@ -128,7 +128,8 @@ async fn run(
         .await
         .map_err(|error| Problem::internal(error.to_string()))?
         .map_err(|error| Problem::internal(format!("the purge log cannot be written: {error}")))?;
-    if let Some(position) = done.position {
+    let position = done.records.last().map(|record| record.position);
+    if let Some(position) = position {
         let event = Event::Purged {
             scope: done.scope,
             matched: done.matched,
@@ -138,7 +139,7 @@ async fn run(
     }
     Ok(Json(Purged {
         matched: done.matched,
-        position: done.position,
+        position,
         replicas_confirmed: 0,
         audit_id: None,
         dry_run,

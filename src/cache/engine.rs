@@ -18,7 +18,7 @@ use super::key::Key;
 use super::memory::Memory;
 use super::negative::NegativeMemory;
 use super::policy::Stored;
-use super::purge::{PurgeLog, Purged, target_of};
+use super::purge::{Moment, PurgeLog, Purged, target_of};
 use super::reuse::{self, Use};
 use super::sketch::UseSketch;
 use super::slot::{Selected, Slot};
@@ -102,8 +102,8 @@ pub struct Fill<'a> {
     pub stored: &'a Stored,
     /// The stale entry in whose place it comes.
     pub previous: Option<&'a Entry>,
-    /// The purge log's position when the fill began.
-    pub position: u64,
+    /// What the fill had seen of the purge log when it began.
+    pub moment: Moment,
     /// When the fill began.
     pub began: Timestamp,
     /// How long it took.
@@ -253,11 +253,9 @@ impl Cache {
         let beginning = self.beginning(now);
         let (digest, full_key) = (request.key.primary(), request.key.full(false));
         self.flights.board(digest, full_key, beginning, |began| {
-            began.position != beginning.position
-                || self
-                    .invalidations
-                    .covers(target_of(&request.key.label()), began.at)
-                || self.invalidations.any_group_since(began.at)
+            began.moment.version() != beginning.moment.version()
+                || self.invalidations.covers(target_of(&request.key.label()), began)
+                || self.invalidations.any_group_since(began)
         })
     }
 
@@ -269,7 +267,7 @@ impl Cache {
 
     /// Whether an unsafe request has changed the target of `entry`, or a group that it is in, since its fill began.
     pub fn is_invalidated(&self, entry: &Entry) -> bool {
-        let (target, began) = (target_of(entry.label()), entry.stored_at());
+        let (target, began) = (target_of(entry.label()), entry.began());
         if self.invalidations.covers(target, began) {
             return true;
         }
@@ -285,7 +283,7 @@ impl Cache {
 
     fn beginning(&self, now: Timestamp) -> Beginning {
         Beginning {
-            position: self.purges.position(),
+            moment: self.purges.moment(),
             at: now,
         }
     }
@@ -318,7 +316,7 @@ impl Cache {
             life: adapt(fill.stored, fill.previous, |old| {
                 old.status() == fill.status && old.has_body(body)
             }),
-            position: fill.position,
+            moment: fill.moment,
             public,
             sensitive: rules.is_some_and(|rules| rules.sensitive),
             stored_at: fill.began,
@@ -336,7 +334,7 @@ impl Cache {
         old: &Arc<Entry>,
         headers: &HeaderMap,
         stored: &Stored,
-        position: u64,
+        moment: Moment,
         times: Times,
     ) -> Arc<Entry> {
         let headers = fields::storable(headers, &stored.strip);
@@ -344,7 +342,7 @@ impl Cache {
         let entry = old.refreshed(
             &headers,
             life,
-            position,
+            moment,
             times.requested,
             times.received.since(times.requested),
         );

@@ -19,6 +19,7 @@ use crate::cache::entry::Entry;
 use crate::cache::flight::{FlightError, Grounds, Leader};
 use crate::cache::observer::Observer;
 use crate::cache::policy::{self, RequestFacts, Stored};
+use crate::cache::purge::Moment;
 use crate::cache::request::Keyed;
 use crate::cache::reuse::{self, Failure};
 use crate::cache::vary::Nominated;
@@ -61,8 +62,8 @@ pub(crate) struct Fill {
     pub(crate) trace: TraceContext,
     /// For consistent hashing.
     pub(crate) hash_key: Vec<u8>,
-    /// The purge log's position when it began.
-    pub(crate) position: u64,
+    /// What it had seen of the purge log when it began.
+    pub(crate) moment: Moment,
 }
 
 /// What the request that caused a fill is told.
@@ -231,7 +232,7 @@ impl Fill {
         let merged = conditional::merge_not_modified(&old.headers(), fresh);
         let cache = &self.worker.state.cache;
         match self.may_store(old.status(), &merged, times) {
-            Ok((stored, _)) => cache.refresh(&self.keyed.key, old, &merged, &stored, self.position, times),
+            Ok((stored, _)) => cache.refresh(&self.keyed.key, old, &merged, &stored, self.moment, times),
             // The origin confirms the body and forbids keeping it: it answers those aboard, and nobody after.
             Err(_) => {
                 cache.remove(&self.keyed.key, old);

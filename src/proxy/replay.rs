@@ -116,7 +116,7 @@ mod tests {
                 always_validate: false,
                 adapted: None,
             },
-            position: 0,
+            moment: crate::cache::purge::Moment::default(),
             fetch_time: Duration::ZERO,
             public: false,
             sensitive: false,

@@ -33,7 +33,7 @@ pub(in crate::cache) fn entry_with_life(label: &str, life: Life) -> Arc<Entry> {
     entry(label, &[], 0).refreshed(
         &HeaderMap::new(),
         life,
-        0,
+        Moment::default(),
         Timestamp::from_secs(1),
         Duration::ZERO,
     )
@@ -64,7 +64,7 @@ pub(in crate::cache) fn entry_with(
         notes: Notes::default(),
         body: &[Bytes::copy_from_slice(body)],
         life: life(),
-        position,
+        moment: Moment::elsewhere(position),
         public: false,
         sensitive: false,
         stored_at: Timestamp::from_secs(1),

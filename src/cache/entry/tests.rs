@@ -30,7 +30,7 @@ fn build(headers: &HeaderMap, body: &[Bytes]) -> Arc<Entry> {
         },
         body,
         life: sample::life(),
-        position: 7,
+        moment: Moment::elsewhere(7),
         public: true,
         sensitive: false,
         stored_at: Timestamp::from_secs(9),
@@ -125,7 +125,7 @@ fn a_refreshed_entry_keeps_body_and_identity_and_forgets_purges() {
     let refreshed = entry.refreshed(
         &merged,
         sample::life(),
-        12,
+        Moment::elsewhere(12),
         Timestamp::from_secs(20),
         Duration::from_millis(1),
     );

@@ -120,7 +120,7 @@ impl Stage {
                 stale_if_error: Duration::from_secs(3600),
                 ..sample::life()
             },
-            position: self.cache.purges.position(),
+            moment: self.cache.purges.moment(),
             public,
             sensitive: false,
             stored_at: self.clock.now(),

@@ -146,7 +146,7 @@ impl Answer<'_> {
             },
             body: &[Bytes::copy_from_slice(self.body)],
             life: self.life,
-            position: self.position,
+            moment: Moment::elsewhere(self.position),
             public: true,
             sensitive: self.sensitive,
             stored_at: Timestamp::from_micros(5_000_001),

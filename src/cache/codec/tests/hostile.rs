@@ -162,7 +162,7 @@ fn a_value_from_before_a_purge_is_found_to_be_purged() {
     let cache = Cache::new(&levels, purges, clock.clone());
     let fill = |cache: &Cache| {
         let answer = Answer {
-            position: cache.purges.position(),
+            moment: cache.purges.moment(),
             ..Answer::default()
         };
         answer.slot()

@@ -125,7 +125,7 @@ fn entry(full_key: Vec<u8>) -> impl Strategy<Value = Arc<Entry>> {
                 },
                 body: &[Bytes::copy_from_slice(first), Bytes::copy_from_slice(second)],
                 life,
-                position,
+                moment: Moment::elsewhere(position),
                 public,
                 sensitive,
                 stored_at: Timestamp::from_micros(stored_at),
