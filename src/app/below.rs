@@ -127,9 +127,11 @@ pub(super) fn state_dir(config: &Config) -> Option<&Path> {
     config.admin.state_dir.as_deref().or(of_a_level)
 }
 
-/// What unsafe requests have invalidated. Without a level that outlives the process it may be forgotten with it.
+/// What unsafe requests have invalidated. Without a level of its own that outlives the process it may be forgotten with it:
+/// what replicas share is judged by what they share of invalidations.
 pub(super) fn invalidations(config: &Config, clock: &Clock) -> Invalidations {
-    if config.cache.lower.is_empty() {
+    let mut levels = config.cache.lower.iter();
+    if !levels.any(|level| matches!(level, LowerLevel::Disk(_))) {
         return Invalidations::default();
     }
     let now = clock.now();

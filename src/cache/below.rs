@@ -89,7 +89,8 @@ impl Cache {
                     continue;
                 };
                 let Some(slot) = self.usable(digest, &slot) else {
-                    if keep {
+                    // Others may know better: this process only knows for sure what it has read in order.
+                    if keep && self.purges.is_settled() {
                         self.tiers.remove(digest);
                     }
                     continue;

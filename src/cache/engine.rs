@@ -19,6 +19,7 @@ use super::memory::Memory;
 use super::negative::NegativeMemory;
 use super::policy::Stored;
 use super::purge::{Moment, PurgeLog, Purged, target_of};
+use super::replication::Replication;
 use super::reuse::{self, Use};
 use super::sketch::UseSketch;
 use super::slot::{Selected, Slot};
@@ -42,13 +43,15 @@ pub struct Cache {
     /// The levels below it.
     pub tiers: Arc<Tiers>,
     /// What was purged, in order.
-    pub purges: PurgeLog,
+    pub purges: Arc<PurgeLog>,
     /// Fills under way.
     pub flights: Flights,
     /// Keys that proved uncacheable a moment ago.
     pub hit_for_miss: NegativeMemory,
     /// Targets that unsafe methods have changed.
-    pub invalidations: Invalidations,
+    pub invalidations: Arc<Invalidations>,
+    /// What keeps them and `purges` in step with other replicas, if there are any.
+    pub replication: Option<Arc<Replication>>,
     /// How often keys missed, for routes that store only what is used again; made for the first of them.
     uses: OnceLock<UseSketch>,
 }
@@ -116,10 +119,11 @@ impl Cache {
         Self {
             memory: levels.memory.as_ref().map(Memory::new),
             tiers: Arc::new(Tiers::none(clock.clone())),
-            purges,
+            invalidations: Arc::new(invalidations_of(&purges, Invalidations::default())),
+            purges: Arc::new(purges),
             flights: Flights::new(),
             hit_for_miss: NegativeMemory::new(HIT_FOR_MISS_KEYS, HIT_FOR_MISS, clock),
-            invalidations: Invalidations::default(),
+            replication: None,
             uses: OnceLock::new(),
         }
     }
@@ -128,7 +132,7 @@ impl Cache {
     pub fn over(self, tiers: Arc<Tiers>, invalidations: Invalidations) -> Self {
         Self {
             tiers,
-            invalidations,
+            invalidations: Arc::new(invalidations_of(&self.purges, invalidations)),
             ..self
         }
     }
@@ -226,6 +230,12 @@ impl Cache {
         if self.is_invalidated(&entry) {
             return Lookup::Miss {
                 reason: MissReason::Invalidated,
+                stale: Some(entry),
+            };
+        }
+        if self.purges.is_capped(&entry, now) {
+            return Lookup::Miss {
+                reason: MissReason::Unreachable,
                 stale: Some(entry),
             };
         }
@@ -373,5 +383,14 @@ impl Cache {
             Some(shared) if entry.full_key() == key.full(true) => shared,
             _ => key.primary(),
         }
+    }
+}
+
+/// The table of invalidations beside `purges`: other replicas are told of what is in it if they share the log.
+fn invalidations_of(purges: &PurgeLog, table: Invalidations) -> Invalidations {
+    if purges.is_shared() {
+        table.replicated()
+    } else {
+        table
     }
 }

@@ -361,10 +361,10 @@ mod tests {
         drop(first);
         let second = Invalidations::kept_in(dir.path(), at(300)).unwrap().replicated();
         let kept = |secs| Beginning {
-            at: at(secs),
+            at: Timestamp::from_secs(secs),
             moment: Moment::elsewhere(0),
         };
-        for began in [own, kept] {
+        for began in [own as fn(u64) -> Beginning, kept] {
             assert!(second.covers("hub/a", began(100)) && !second.covers("hub/a", began(101)));
             assert!(!second.covers("hub/b", began(51)));
             assert!(second.any_group_since(began(200)) && second.covers_group("hub", "g", began(200)));

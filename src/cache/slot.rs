@@ -158,6 +158,7 @@ const OLDER_OVERHEAD: u64 = 2 * size_of::<usize>() as u64;
 #[cfg(test)]
 mod tests {
     use super::super::entry::sample;
+    use super::super::purge::Moment;
     use std::time::Duration;
 
     use super::*;
@@ -233,7 +234,7 @@ mod tests {
             entry.refreshed(
                 &entry.headers(),
                 life,
-                0,
+                Moment::default(),
                 Timestamp::from_secs(second),
                 Duration::ZERO,
             )

@@ -38,6 +38,8 @@ pub struct Config {
     pub cache: Cache,
     /// What is fetched before it is asked for.
     pub warm: Arc<[Warm]>,
+    /// How purges reach the other replicas; none if there is no level that replicas share. Changing it needs a restart.
+    pub replicas: Option<Replicas>,
     /// Routes in the order of the file.
     pub routes: Vec<Arc<Route>>,
     /// What tokens cost.
@@ -296,6 +298,15 @@ pub enum Compression {
     Zstd,
     /// LZ4.
     Lz4,
+}
+
+/// How purges reach the other replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replicas {
+    /// Name of the Redis level whose servers carry them.
+    pub via: Name,
+    /// How long an entry is trusted when they cannot be reached.
+    pub cap: Duration,
 }
 
 /// The memory level.

@@ -30,6 +30,7 @@ mod purge;
 mod races;
 mod redis_level;
 mod reload;
+mod replicas;
 mod scarcity;
 mod streaming;
 mod tls;

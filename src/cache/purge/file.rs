@@ -50,8 +50,8 @@ pub(super) struct Opened {
 }
 
 impl LogFile {
-    /// Opens or makes the log in `dir`, and locks it against other processes.
-    pub(super) fn open(dir: &Path, now: Timestamp) -> io::Result<Opened> {
+    /// Opens or makes the log in `dir`, which replicas share or not, and locks it against other processes.
+    pub(super) fn open(dir: &Path, now: Timestamp, shared: bool) -> io::Result<Opened> {
         fs::create_dir_all(dir)?;
         let lock = File::options()
             .create(true)
@@ -94,7 +94,7 @@ impl LogFile {
             }
             Found::Nothing => None,
         };
-        let head = Head::beginning(now.as_micros());
+        let head = Head::beginning(now.as_micros(), shared);
         let file = write_anew(dir, &head, &[])?;
         let file = Self {
             dir: dir.to_owned(),
@@ -162,6 +162,9 @@ pub(super) struct Head {
     pub(super) floor: u64,
     /// The last position that is known to be given out, or applied, when the file was written.
     pub(super) position: u64,
+    /// Whether positions are given by what replicas share, and none by this log alone.
+    #[serde(default)]
+    pub(super) shared: bool,
     /// The shared order that the positions belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) incarnation: Option<Id>,
@@ -172,11 +175,12 @@ pub(super) struct Head {
 
 impl Head {
     /// The head of a log that knows nothing of the time before `now`, in microseconds.
-    pub(super) fn beginning(now: u64) -> Self {
+    pub(super) fn beginning(now: u64, shared: bool) -> Self {
         Self {
             format: FORMAT,
             floor: now,
             position: now,
+            shared,
             incarnation: None,
             anchor: None,
         }
@@ -190,6 +194,7 @@ impl Head {
             format: FORMAT,
             floor: state.index.floor(),
             position,
+            shared: state.shared.is_some(),
             // Without an anchor nothing of the incarnation has been applied.
             incarnation: shared.and_then(|shared| shared.incarnation().filter(|_| anchor.is_some())),
             anchor,

@@ -56,6 +56,16 @@ pub struct Rules {
     pub replicas: Option<Duration>,
 }
 
+impl Rules {
+    /// The rules of a log that is kept by one process alone.
+    pub const fn alone(retention: Duration) -> Self {
+        Self {
+            retention,
+            replicas: None,
+        }
+    }
+}
+
 /// The log of this process.
 pub struct PurgeLog {
     /// Version of the last record in effect. Stored after everything else, under the state's lock.
@@ -85,20 +95,21 @@ impl PurgeLog {
     /// log lives in memory.
     pub fn open(state_dir: Option<&Path>, clock: Clock, rules: Rules) -> (Self, Option<String>) {
         let now = clock.now();
-        let (opened, warning) = match state_dir.map(|dir| (dir, LogFile::open(dir, now))) {
-            None => (None, None),
-            Some((_, Ok(mut opened))) => {
-                let warning = opened.warning.take();
-                (Some(opened), warning)
-            }
-            Some((dir, Err(error))) => {
-                let warning = format!(
-                    "the purge log in {} cannot be used and is kept in memory: {error}",
-                    dir.display()
-                );
-                (None, Some(warning))
-            }
-        };
+        let (opened, warning) =
+            match state_dir.map(|dir| (dir, LogFile::open(dir, now, rules.replicas.is_some()))) {
+                None => (None, None),
+                Some((_, Ok(mut opened))) => {
+                    let warning = opened.warning.take();
+                    (Some(opened), warning)
+                }
+                Some((dir, Err(error))) => {
+                    let warning = format!(
+                        "the purge log in {} cannot be used and is kept in memory: {error}",
+                        dir.display()
+                    );
+                    (None, Some(warning))
+                }
+            };
         (Self::new(opened, clock, rules), warning)
     }
 
@@ -106,7 +117,7 @@ impl PurgeLog {
         let now = clock.now().as_micros();
         let (head, records, file) = match opened {
             Some(opened) => (opened.head, opened.records, Some(opened.file)),
-            None => (Head::beginning(now), Vec::new(), None),
+            None => (Head::beginning(now, rules.replicas.is_some()), Vec::new(), None),
         };
         let mut index = Index::new(head.floor);
         let (placed, held): (Vec<Record>, Vec<Record>) =
@@ -194,14 +205,7 @@ impl PurgeLog {
         let mut position = self.position();
         let mut records = Vec::with_capacity(selectors.len());
         for selector in selectors {
-            let mut record = Record {
-                id: Id::random(),
-                position: 0,
-                version: 0,
-                at,
-                selector,
-                mode,
-            };
+            let mut record = Record::unplaced(Id::random(), at, selector, mode);
             let State { index, shared } = &mut *state;
             if let Some(shared) = shared {
                 index.put_in_effect(&mut record);
@@ -281,6 +285,26 @@ impl PurgeLog {
         }
         let cap = self.rules.replicas.unwrap_or_default();
         !entry.is_own() || entry.stored_at().plus(cap) < now
+    }
+
+    /// Whether replicas share the log.
+    pub fn is_shared(&self) -> bool {
+        self.rules.replicas.is_some()
+    }
+
+    /// Whether what counts as purged certainly is: nothing has to be held against entries of other replicas only because it
+    /// is not known what those have seen.
+    pub fn is_settled(&self) -> bool {
+        let state = self.state.read();
+        let shared = state.shared.as_ref();
+        shared.is_none_or(|shared| shared.is_comparable() && shared.held() == 0)
+    }
+
+    /// The position of a record; none if it has none, or is not there.
+    pub fn position_of(&self, id: Id) -> Option<u64> {
+        let state = self.state.read();
+        let found = state.index.records().iter().rev().find(|record| record.id == id);
+        found.map(|record| record.position)
     }
 
     /// The last `limit` records that have a position, newest first.

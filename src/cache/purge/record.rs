@@ -101,6 +101,20 @@ pub struct Record {
     pub mode: Mode,
 }
 
+impl Record {
+    /// A record that is not in any log yet.
+    pub fn unplaced(id: Id, at: Timestamp, selector: Selector, mode: Mode) -> Self {
+        Self {
+            id,
+            position: 0,
+            version: 0,
+            at,
+            selector,
+            mode,
+        }
+    }
+}
+
 /// What a fill had seen of the log when it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {

@@ -10,7 +10,7 @@
 //!
 //! Invariant: `position` is shown only after every record up to it is in effect here.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::atomic::Ordering;
 
@@ -82,6 +82,7 @@ pub(super) struct Shared {
     anchor: Option<Anchor>,
     /// Whether positions can be compared with those of other processes.
     comparable: bool,
+    /// By version.
     held: VecDeque<Record>,
     held_text: usize,
     /// What is in the file is not all that is held.
@@ -112,7 +113,9 @@ impl Shared {
         };
         if head.incarnation.is_none() {
             shared.anchor = None;
-            shared.alone_until = head.position.max(last.map_or(0, |last| last.position));
+            if !head.shared {
+                shared.alone_until = head.position.max(last.map_or(0, |last| last.position));
+            }
         }
         for mut record in held {
             index.put_in_effect(&mut record);
@@ -139,14 +142,7 @@ impl Shared {
         self.held_text += record.selector.text_len();
         self.held.push_back(record);
         if self.held.len() > MAX_HELD || self.held_text > MAX_HELD_TEXT {
-            let mut all = Record {
-                id: Id::random(),
-                position: 0,
-                version: 0,
-                at,
-                selector: Selector::All,
-                mode: Mode::Hard,
-            };
+            let mut all = Record::unplaced(Id::random(), at, Selector::All, Mode::Hard);
             index.put_in_effect(&mut all);
             self.held = VecDeque::from([all]);
             self.held_text = 0;
@@ -191,13 +187,14 @@ impl Shared {
         }
     }
 
-    /// Holds the latest hard purges that had a place, before what is held already.
+    /// Holds the latest hard purges that had a place, besides what is held already.
     fn hold_again(&mut self, index: &Index) {
+        let held: HashSet<Id> = self.held.iter().map(|record| record.id).collect();
         let hard = index
             .records()
             .iter()
             .rev()
-            .filter(|record| record.mode == Mode::Hard);
+            .filter(|record| record.mode == Mode::Hard && !held.contains(&record.id));
         let (mut records, mut text) = (0, 0);
         for record in hard {
             records += 1;
@@ -211,6 +208,8 @@ impl Shared {
                 ..record.clone()
             });
         }
+        // The first one tells since when this process has seen what no other has.
+        self.held.make_contiguous().sort_by_key(|record| record.version);
     }
 
     /// Whether what has been applied here does not reach up to `batch`, or means nothing beside it.
@@ -245,6 +244,15 @@ impl PurgeLog {
     /// How many there are.
     pub fn unpublished_len(&self) -> usize {
         self.state.read().shared.as_ref().map_or(0, Shared::held)
+    }
+
+    /// These records need not be held any more: they had a place, and everything up to it has been applied.
+    pub fn release(&self, ids: impl Iterator<Item = Id>) {
+        if let Some(shared) = &mut self.state.write().shared {
+            for id in ids {
+                shared.release(id);
+            }
+        }
     }
 
     /// Becomes part of an incarnation that began at the position `began`, which is larger than every position that this
@@ -291,14 +299,13 @@ impl PurgeLog {
             });
             // A new incarnation may have kept records from before it; in this process they come after what it had.
             position = position.max(shipped.position);
-            let mut record = Record {
-                id: shipped.id,
-                position,
-                version: 0,
-                at: Timestamp::from_micros(shipped.position),
-                selector: shipped.selector,
-                mode: shipped.mode,
-            };
+            let last = index.records().back();
+            if last.is_some_and(|last| (last.position, last.id) == (position, shipped.id)) {
+                continue;
+            }
+            let at = Timestamp::from_micros(shipped.position);
+            let mut record = Record::unplaced(shipped.id, at, shipped.selector, shipped.mode);
+            record.position = position;
             index.insert(&mut record);
             records.push(record);
         }

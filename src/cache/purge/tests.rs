@@ -12,14 +12,7 @@ const DIGEST: KeyDigest = KeyDigest([1; 32]);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn in_memory() -> PurgeLog {
-    PurgeLog::open(None, clock(), alone(YEAR)).0
-}
-
-fn alone(retention: Duration) -> Rules {
-    Rules {
-        retention,
-        replicas: None,
-    }
+    PurgeLog::open(None, clock(), Rules::alone(YEAR)).0
 }
 
 /// Purges, and gives the position of the last record.
@@ -33,7 +26,7 @@ fn clock() -> Clock {
 }
 
 fn open(dir: &TempDir) -> PurgeLog {
-    let (log, warning) = PurgeLog::open(Some(dir.path()), clock(), alone(YEAR));
+    let (log, warning) = PurgeLog::open(Some(dir.path()), clock(), Rules::alone(YEAR));
     assert_eq!(warning, None);
     log
 }
@@ -180,7 +173,7 @@ fn a_corrupt_file_is_set_aside_and_what_was_stored_before_counts_as_purged() {
     {
         fs::write(&path, &damaged).unwrap();
         let later = Clock::manual(Timestamp::from_secs(2_000));
-        let (log, warning) = PurgeLog::open(Some(dir.path()), later, alone(YEAR));
+        let (log, warning) = PurgeLog::open(Some(dir.path()), later, Rules::alone(YEAR));
         assert!(warning.unwrap().contains("set aside"), "{number}");
         let aside = dir.path().join(format!("purge.log.corrupt-{}", number + 1));
         assert_eq!(fs::read(aside).unwrap(), damaged);
@@ -197,7 +190,7 @@ fn a_directory_that_cannot_be_used_leaves_the_log_in_memory() {
     let dir = TempDir::new().unwrap();
     let blocked = dir.path().join("file");
     fs::write(&blocked, "").unwrap();
-    let (log, warning) = PurgeLog::open(Some(&blocked), clock(), alone(YEAR));
+    let (log, warning) = PurgeLog::open(Some(&blocked), clock(), Rules::alone(YEAR));
     assert!(warning.unwrap().contains("kept in memory"));
     assert!(!log.is_durable() && log.append(vec![Selector::All], Mode::Hard).is_ok());
 }
@@ -206,7 +199,7 @@ fn a_directory_that_cannot_be_used_leaves_the_log_in_memory() {
 fn two_processes_do_not_share_a_file() {
     let dir = TempDir::new().unwrap();
     let first = open(&dir);
-    let (second, warning) = PurgeLog::open(Some(dir.path()), clock(), alone(YEAR));
+    let (second, warning) = PurgeLog::open(Some(dir.path()), clock(), Rules::alone(YEAR));
     assert!(first.is_durable() && !second.is_durable() && warning.is_some());
 }
 
@@ -228,7 +221,11 @@ fn a_purge_that_cannot_be_written_is_in_effect_and_written_with_the_next() {
 fn trimming_at_retention_never_revives_an_entry() {
     let dir = TempDir::new().unwrap();
     let clock = clock();
-    let (log, _) = PurgeLog::open(Some(dir.path()), clock.clone(), alone(Duration::from_secs(60)));
+    let (log, _) = PurgeLog::open(
+        Some(dir.path()),
+        clock.clone(),
+        Rules::alone(Duration::from_secs(60)),
+    );
     let (purged, spared) = (
         entry_at(log.position()),
         sample::entry("b:GET h/", &[], log.position()),
@@ -251,7 +248,11 @@ fn trimming_at_retention_never_revives_an_entry() {
 fn the_file_is_rewritten_when_most_of_it_is_of_no_use() {
     let dir = TempDir::new().unwrap();
     let clock = clock();
-    let (log, _) = PurgeLog::open(Some(dir.path()), clock.clone(), alone(Duration::from_secs(60)));
+    let (log, _) = PurgeLog::open(
+        Some(dir.path()),
+        clock.clone(),
+        Rules::alone(Duration::from_secs(60)),
+    );
     let entry = log.position();
     log.append(
         (0..1_100).map(|n| Selector::Tag(n.to_string())).collect(),
@@ -296,4 +297,67 @@ fn too_many_records_become_a_purge_of_everything_older() {
     log.append(text, Mode::Soft).unwrap();
     assert!(log.recent(usize::MAX).len() < 2 * MAX_TEXT / MAX_SELECTOR);
     assert_eq!(log.is_purged(&entry_at(before), &DIGEST), Purged::Hard);
+}
+
+/// The rules of a log that replicas share.
+fn shared() -> Rules {
+    Rules {
+        replicas: Some(Duration::from_secs(30)),
+        ..Rules::alone(YEAR)
+    }
+}
+
+/// The whole order: its first record, and its end.
+fn whole(first: u64, end: u64) -> Batch {
+    Batch {
+        first,
+        gap: false,
+        records: vec![Shipped {
+            id: Id([1; 16]),
+            position: first,
+            selector: Selector::All,
+            mode: Mode::Soft,
+        }],
+        end: Some(end),
+    }
+}
+
+#[test]
+fn a_new_replica_uses_what_others_have_stored_before_it_began() {
+    let dir = TempDir::new().unwrap();
+    let later = Clock::manual(Timestamp::from_secs(2_000));
+    let since = Timestamp::from_secs(1_500).as_micros();
+    for directory in [None, Some(dir.path())] {
+        let (log, _) = PurgeLog::open(directory, later.clone(), shared());
+        let entry = || entry_at(since + 7);
+        assert_eq!(
+            log.is_purged(&entry(), &DIGEST),
+            Purged::Hard,
+            "nothing is known yet"
+        );
+        assert!(!log.is_settled());
+        log.join(Id([1; 16]), since);
+        log.apply(whole(since, since + 9)).unwrap();
+        assert_eq!(log.is_purged(&entry(), &DIGEST), Purged::No);
+        assert_eq!(log.is_purged(&entry_at(since - 1), &DIGEST), Purged::Hard);
+        assert!(log.is_settled() && log.position() == since + 9);
+    }
+    // And after a restart, before it has asked anybody.
+    let (log, _) = PurgeLog::open(Some(dir.path()), later, shared());
+    assert_eq!(log.standing().incarnation, Some(Id([1; 16])));
+    assert_eq!(log.is_purged(&entry_at(since + 7), &DIGEST), Purged::No);
+}
+
+#[test]
+fn what_was_stored_without_replicas_counts_as_purged_with_them() {
+    let dir = TempDir::new().unwrap();
+    let alone = open(&dir);
+    let position = append(&alone, tag("other"), Mode::Hard).unwrap();
+    drop(alone);
+    let (log, _) = PurgeLog::open(Some(dir.path()), clock(), shared());
+    let since = Timestamp::from_secs(500).as_micros();
+    log.join(Id([1; 16]), since);
+    log.apply(whole(since, since)).unwrap();
+    assert_eq!(log.is_purged(&entry_at(position - 1), &DIGEST), Purged::Hard);
+    assert_eq!(log.is_purged(&entry_at(position + 1), &DIGEST), Purged::No);
 }

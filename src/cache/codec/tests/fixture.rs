@@ -10,6 +10,7 @@ pub(super) use super::super::*;
 use crate::cache::entry::{Entry, NewEntry, Notes, sample};
 use crate::cache::fixture::headers;
 use crate::cache::life::Life;
+use crate::cache::purge::Moment;
 use crate::cache::usage::Usage;
 use crate::config::keyring::{KeySecret, RingKey};
 use crate::telemetry::usage::Tokens;

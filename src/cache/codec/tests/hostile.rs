@@ -6,7 +6,7 @@ use super::fixture::*;
 use crate::cache::control::RequestControl;
 use crate::cache::engine::{Cache, Lookup};
 use crate::cache::life::Life;
-use crate::cache::purge::{Mode, PurgeLog, Selector};
+use crate::cache::purge::{Mode, Moment, PurgeLog, Rules, Selector};
 use crate::cache::verdict::MissReason;
 use crate::clock::Clock;
 use crate::config;
@@ -131,7 +131,7 @@ fn nothing_is_fresh_for_longer_because_of_another_clock() {
         };
         let entry = answer.entry();
         let headers = entry.headers();
-        Slot::new(entry.refreshed(&headers, life, 4, stored_at, Duration::ZERO))
+        Slot::new(entry.refreshed(&headers, life, Moment::elsewhere(4), stored_at, Duration::ZERO))
     };
     let codec = codec(Compression::Off, None);
     let latest = NOW.plus(MAX_SKEW);
@@ -152,7 +152,7 @@ fn nothing_is_fresh_for_longer_because_of_another_clock() {
 #[test]
 fn a_value_from_before_a_purge_is_found_to_be_purged() {
     let clock = Clock::manual(NOW);
-    let (purges, _) = PurgeLog::open(None, clock.clone(), Duration::from_secs(3600));
+    let (purges, _) = PurgeLog::open(None, clock.clone(), Rules::alone(Duration::from_secs(3600)));
     let levels = config::Cache {
         memory: None,
         lower: Vec::new(),
@@ -162,7 +162,7 @@ fn a_value_from_before_a_purge_is_found_to_be_purged() {
     let cache = Cache::new(&levels, purges, clock.clone());
     let fill = |cache: &Cache| {
         let answer = Answer {
-            moment: cache.purges.moment(),
+            position: cache.purges.position(),
             ..Answer::default()
         };
         answer.slot()

@@ -10,6 +10,7 @@ use super::fixture::*;
 use crate::cache::codec::NotSealed;
 use crate::cache::entry::{Entry, NewEntry, Notes};
 use crate::cache::life::Life;
+use crate::cache::purge::Moment;
 use crate::cache::slot::Slot;
 use crate::cache::vary::Nominated;
 use crate::clock::Timestamp;
