@@ -1,24 +1,29 @@
-//! What connects this process with the other replicas.
+//! The purge log, and what connects this process with the other replicas.
 
 use std::sync::Arc;
 
-use super::{PURGE_RETENTION, StartError};
+use super::PURGE_RETENTION;
+use super::below::{self, Below};
 use crate::cache::engine::Cache;
-use crate::cache::purge::Rules;
-use crate::cache::redis::RedisClient;
+use crate::cache::purge::{PurgeLog, Rules};
 use crate::cache::replication::Replication;
 use crate::clock::Clock;
-use crate::config::{Config, LowerLevel};
+use crate::config::Config;
 use crate::control::state::State;
 use crate::tasks::Tasks;
 use crate::telemetry::samples::{PurgeLogSample, ReplicationSample};
 
-/// How the purge log is kept.
-pub(super) fn rules(config: &Config) -> Rules {
-    Rules {
+/// The purge log, which replicas share if they can.
+pub(super) fn purge_log(config: &Config, clock: &Clock) -> PurgeLog {
+    let rules = Rules {
         retention: PURGE_RETENTION,
         replicas: config.replicas.as_ref().map(|replicas| replicas.cap),
+    };
+    let (log, warning) = PurgeLog::open(below::state_dir(config), clock.clone(), rules);
+    if let Some(warning) = warning {
+        tracing::warn!(warning, "purge log");
     }
+    log
 }
 
 /// Begins to take part, if there are replicas.
@@ -29,33 +34,21 @@ pub(super) fn run(state: &State, tasks: &Tasks) {
 }
 
 /// This process as one of the replicas that share a purge log, if there is a level to share it in.
-///
-/// # Errors
-/// When certificates cannot be used. Servers that cannot be reached are no error.
 pub(super) fn replication(
     config: &Config,
+    below: &Below,
     cache: &Cache,
-    tasks: &Tasks,
     clock: &Clock,
-) -> Result<Option<Arc<Replication>>, StartError> {
-    let Some(replicas) = &config.replicas else {
-        return Ok(None);
-    };
-    let level = config.cache.lower.iter().find_map(|level| match level {
-        LowerLevel::Redis(level) if level.name == replicas.via => Some(level),
-        _ => None,
-    });
-    let Some(level) = level else { return Ok(None) };
-    let client = RedisClient::new(level, tasks)
-        .map_err(|error| StartError::Configuration(format!("cache level `{}`: {error}", level.name)))?;
-    Ok(Some(Arc::new(Replication::new(
-        client,
+) -> Option<Arc<Replication>> {
+    let replicas = config.replicas.as_ref()?;
+    Some(Arc::new(Replication::new(
+        below.client(&replicas.via)?,
         Arc::clone(&cache.purges),
         Arc::clone(&cache.invalidations),
         clock.clone(),
         PURGE_RETENTION,
         replicas.cap,
-    ))))
+    )))
 }
 
 /// The state of the purge log, for metrics.

@@ -300,6 +300,17 @@ pub enum Compression {
     Lz4,
 }
 
+/// How many fills of one key there are at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collapse {
+    /// As many as requests miss.
+    Off,
+    /// One in each replica.
+    Replica,
+    /// One among all replicas, as far as they can agree.
+    Fleet,
+}
+
 /// How purges reach the other replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replicas {
@@ -517,8 +528,8 @@ pub struct RouteCache {
     pub tag_headers: Vec<HeaderName>,
     /// JSON pointers into the request body to values that are tags; empty where the body is not part of the key.
     pub tag_pointers: Vec<String>,
-    /// One fill at a time per key.
-    pub collapse: bool,
+    /// How many fills of a key there are at a time.
+    pub collapse: Collapse,
     /// Whether a fill ends when nobody reads it any more.
     pub on_last_reader_gone: LastReaderGone,
     /// Whether the request's `Cache-Control` may force or refuse the cache.

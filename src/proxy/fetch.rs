@@ -13,7 +13,7 @@ use super::fill::{Fill, Led};
 use super::inbound::Inbound;
 use super::interim::InterimSender;
 use super::join::{Follow, follow};
-use super::{below, headers, pass, serve};
+use super::{below, headers, pass, serve, turn};
 use crate::cache::age::Times;
 use crate::cache::as_sent::key_headers;
 use crate::cache::conditional;
@@ -22,10 +22,11 @@ use crate::cache::entry::Entry;
 use crate::cache::flight::{Follower, Grounds, Leader, Ticket};
 use crate::cache::policy::{self, RequestFacts};
 use crate::cache::refresh_ahead::is_due;
+use crate::cache::replication::Lease;
 use crate::cache::request::{AfterMiss, Keyed, after_miss};
 use crate::cache::status::Outcome;
 use crate::cache::verdict::RefuseReason;
-use crate::config::{LastReaderGone, RouteCache};
+use crate::config::{Collapse, LastReaderGone, RouteCache};
 use crate::control::state::{ActiveRoute, State};
 use crate::telemetry::record::CacheResult;
 
@@ -90,7 +91,15 @@ pub(crate) async fn fetch(
                     found.publish(leader);
                     return Ok(found.answer(exchange, route, request, &keyed));
                 }
-                match lead(exchange, route, request, &keyed, stale.clone(), leader).await? {
+                let lease = match turn::wait(exchange, rules, request, &keyed, &mut stale).await {
+                    turn::Outcome::Found(found) => {
+                        found.publish(leader);
+                        return Ok(found.answer(exchange, route, request, &keyed));
+                    }
+                    turn::Outcome::Fetch(lease) => lease,
+                };
+                let boarding = Boarding { leader, lease };
+                match lead(exchange, route, request, &keyed, stale.clone(), boarding).await? {
                     Lead::Answered(answer) => return Ok(answer),
                     Lead::Follow(follower) => follower,
                 }
@@ -140,6 +149,14 @@ fn reconsider(exchange: &Exchange, rules: &RouteCache, request: &Inbound, keyed:
         let hit_for_miss = &exchange.worker.state.cache.hit_for_miss;
         hit_for_miss.forget(keyed.key.primary());
     }
+}
+
+/// What whoever fetches has in hand.
+struct Boarding {
+    /// For the requests of this replica.
+    leader: Leader,
+    /// For those of the others.
+    lease: Option<Lease>,
 }
 
 /// What became of leading a flight.
@@ -229,7 +246,7 @@ fn behind(
 fn board(exchange: &Exchange, rules: &RouteCache, request: &Inbound, keyed: &Keyed) -> Ticket {
     let state = &exchange.worker.state;
     let (asked, now) = (request.lookup(keyed), state.clock.now());
-    if rules.collapse {
+    if rules.collapse != Collapse::Off {
         state.cache.board(&asked, now)
     } else {
         Ticket::Lead(state.cache.fly_alone(&asked, now))
@@ -243,7 +260,7 @@ async fn lead(
     request: &mut Inbound,
     keyed: &Arc<Keyed>,
     stale: Option<Arc<Entry>>,
-    leader: Leader,
+    Boarding { leader, lease }: Boarding,
 ) -> Result<Lead, ProxyError> {
     let rules = route.config.cache.as_ref();
     let cancel = rules.is_some_and(|rules| rules.on_last_reader_gone == LastReaderGone::Cancel);
@@ -251,11 +268,22 @@ async fn lead(
     let Some(mut fill) = prepare(exchange, route, request, keyed, stale, cancel) else {
         // The body streams: it can be sent only once, and by this request itself.
         leader.decline();
+        if let Some(lease) = lease {
+            exchange.worker.tasks.spawn_to_end(lease.give_back());
+        }
         return pass::pass(exchange, route, request).await.map(Lead::Answered);
     };
     fill.interims = InterimSender::open(&request.connection, request.head.version, &route.config);
     let (report, led) = oneshot::channel();
-    exchange.worker.tasks.spawn_to_end(fill.run(leader, Some(report)));
+    let state = Arc::clone(&exchange.worker.state);
+    let keyed = Arc::clone(keyed);
+    exchange.worker.tasks.spawn_to_end(async move {
+        let fill = fill.run(leader, Some(report));
+        match lease {
+            Some(lease) => turn::during(lease, &state.cache, &keyed.key, fill).await,
+            None => fill.await,
+        }
+    });
     let Ok(report) = led.await else {
         return Ok(Lead::Follow(follower));
     };

@@ -94,7 +94,7 @@ fn found(
 
 /// How long this request waits for another's fill. Where tokens are counted, an answer takes long because it is thought
 /// about, and is paid for by each who asks: there the wait ends with the fill's own.
-fn patience(route: Option<&Route>) -> Duration {
+pub(super) fn patience(route: Option<&Route>) -> Duration {
     let counts = route.filter(|route| route.usage != Usage::Off);
     counts.map_or(LOCK_TIMEOUT, |route| LOCK_TIMEOUT.max(route.timeouts.first_byte))
 }

@@ -9,10 +9,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::super::invalidation::Invalidations;
-use super::super::level::LevelError;
+use super::super::level::{LevelError, LevelKey};
 use super::super::purge::{Id, PurgeLog};
 use super::super::redis::RedisClient;
 use super::follower::{Follower, Progress};
+use super::lease::Turn;
 use super::place::{Limits, Place};
 use crate::clock::{Clock, Timestamp};
 
@@ -98,6 +99,17 @@ impl Replication {
             return;
         };
         tokio::join!(self.follow(follower), self.listen());
+    }
+
+    /// Asks for the turn to fetch what is kept under `key`, alone among the replicas; none if there are no turns, so that
+    /// everyone fetches.
+    pub async fn ask_for_turn(&self, key: &LevelKey) -> Option<Turn> {
+        Turn::ask(self.place.client(), key).await.ok()
+    }
+
+    /// The level that carries all this.
+    pub fn level(&self) -> &str {
+        &self.place.client().config().name
     }
 
     /// How it is doing.

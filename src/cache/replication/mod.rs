@@ -1,7 +1,7 @@
 //! How replicas share the purge log.
 //!
-//! What they share is a place that does one call after the other ([`place`]: scripts in Redis): it gives records their
-//! positions, keeps them in order, and hands them out. A replica ([`follower`]) reads on from the last record that it has
+//! What they share is a place that does one call after the other (`place.rs`: scripts in Redis): it gives records their
+//! positions, keeps them in order, and hands them out. A replica (`follower.rs`) reads on from the last record that it has
 //! applied, tells how far it has come, and publishes what it holds.
 //!
 //! Why an entry's position means the same everywhere: a position is given by the place alone, in the order of its calls,
@@ -24,6 +24,7 @@
 
 mod driver;
 mod follower;
+mod lease;
 #[cfg(test)]
 mod model;
 mod place;
@@ -34,3 +35,4 @@ mod simulation;
 mod tests;
 
 pub use driver::{Confirmed, Replication, Status};
+pub use lease::{Lease, Turn};

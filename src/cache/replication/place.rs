@@ -174,6 +174,11 @@ impl Place {
         }
     }
 
+    /// What reaches it.
+    pub(super) fn client(&self) -> &RedisClient {
+        &self.client
+    }
+
     /// Does what `replica` asks. An error leaves open whether it was done.
     pub(super) async fn ask(&self, replica: Id, call: &Call) -> Result<Answer, LevelError> {
         let command = self.command(replica, call);

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{PurgeSettings, Redis, Warm};
-use crate::config::scalar::{Later, Text};
+use crate::config::scalar::Text;
 use crate::config::units::{Capacity, Positive, Size};
 use crate::config::values::NameText;
 
