@@ -3,6 +3,7 @@
 mod collapse;
 mod faults;
 mod races;
+mod topologies;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
