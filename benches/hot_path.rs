@@ -30,6 +30,7 @@ use outrigger::cache::life::Life;
 use outrigger::cache::memory::Memory;
 use outrigger::cache::partition::partition;
 use outrigger::cache::policy::{self, RequestFacts, Times};
+use outrigger::cache::purge::Moment;
 use outrigger::cache::reuse;
 use outrigger::cache::slot::Selected;
 use outrigger::clock::Timestamp;
@@ -242,7 +243,7 @@ fn filled(policy: EvictionPolicy, keys: &[Key]) -> Memory {
             notes: Notes::default(),
             body: &body,
             life: LIFE,
-            position: 0,
+            moment: Moment::default(),
             public: false,
             sensitive: false,
             stored_at: NOW,

@@ -2,6 +2,7 @@
 
 mod below;
 mod gauges;
+mod replicas;
 mod warm;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use self::below::Below;
 use crate::admin::{self, auth::LockOut};
 use crate::cache::engine::Cache;
-use crate::cache::purge::PurgeLog;
 use crate::clock::Clock;
 use crate::config::{Environment, Loaded, Name};
 use crate::control::reload::{self, Controller, Participant};
@@ -142,13 +142,11 @@ impl Running {
         let bound = fleet::bind(&config.listeners, config.workers)?;
         let admin_listener = bind_admin(config.admin.bind)?;
         let telemetry = telemetry(config, &clock, &tasks)?;
-        let (purges, warning) = PurgeLog::open(below::state_dir(config), clock.clone(), PURGE_RETENTION);
-        if let Some(warning) = warning {
-            tracing::warn!(warning, "purge log");
-        }
+        let purges = replicas::purge_log(config, &clock);
         let below = Below::start(config, &telemetry, &clock, &tasks)?;
-        let cache = Cache::new(&config.cache, purges, clock.clone())
+        let mut cache = Cache::new(&config.cache, purges, clock.clone())
             .over(below.tiers(), below::invalidations(config, &clock));
+        cache.replication = replicas::replication(config, &below, &cache, &clock);
         let snapshot = reload::build(config.clone(), None, &telemetry, &clock)
             .map_err(|problems| StartError::Configuration(problems.to_string()))?;
         let state = Arc::new(State::new(snapshot, cache, Arc::clone(&telemetry), clock));
@@ -189,6 +187,7 @@ impl Running {
             }
         });
         tasks.spawn("watch", watch::watch(Arc::clone(&controller)));
+        replicas::run(&state, &tasks);
         for (listener, address) in &listeners {
             tracing::info!(%listener, %address, "listening");
         }

@@ -79,7 +79,7 @@ fn slot(bytes: usize) -> Slot {
         notes: Notes::default(),
         body: &[Bytes::from(body)],
         life: LIFE,
-        position: 0,
+        moment: outrigger::cache::purge::Moment::default(),
         public: false,
         sensitive: false,
         stored_at: NOW,

@@ -1,6 +1,7 @@
 //! Purges.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -13,10 +14,15 @@ use crate::cache::digest::KeyDigest;
 use crate::cache::partition::tenant_digest;
 use crate::cache::purge::{Mode, Selector, canonical_url};
 use crate::cache::query;
+use crate::cache::replication::Confirmed;
 use crate::telemetry::Event;
 
 /// Longest text of one selector.
 const MAX_SELECTOR: usize = 8 * 1024;
+/// Wait for other replicas, in milliseconds, when the request does not say.
+const WAIT_MS: u64 = 250;
+/// Longest wait for them.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Most selectors of one purge.
 const MAX_SELECTORS: usize = 1_000;
 
@@ -44,7 +50,8 @@ pub(super) struct Purge {
     mode: PurgeMode,
     /// Only counts what would match.
     dry_run: bool,
-    /// Longest wait for replicas, in milliseconds; there are none without a shared level.
+    /// Longest wait until the other replicas have applied it, in milliseconds: 250 if absent, at most 60,000. There are
+    /// none without a shared level.
     wait_ms: Option<u64>,
 }
 
@@ -64,10 +71,13 @@ enum PurgeMode {
 pub(super) struct Purged {
     /// Entries that matched on this replica.
     matched: u64,
-    /// Position of the purge in the log; none for a dry run.
+    /// Position of the purge in the log; none for a dry run, and as long as replicas cannot know of it: then it is in
+    /// effect on this one, and is published when what they share can be reached.
     position: Option<u64>,
     /// Other replicas that have applied it; there are none without a shared level.
     replicas_confirmed: u64,
+    /// Other replicas that were heard of lately.
+    replicas_known: u64,
     /// Record in the audit log; none without one.
     audit_id: Option<String>,
     /// Whether nothing was purged.
@@ -86,7 +96,11 @@ pub(super) async fn purge(
         PurgeMode::Hard => Mode::Hard,
         PurgeMode::Soft => Mode::Soft,
     };
-    run(context, selectors, mode, wanted.dry_run).await
+    let wait = Duration::from_millis(wanted.wait_ms.unwrap_or(WAIT_MS));
+    if wait > MAX_WAIT {
+        return Err(Problem::bad_request("`wait_ms` is at most 60000"));
+    }
+    run(context, selectors, mode, wanted.dry_run, wait).await
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -107,7 +121,14 @@ pub(super) async fn clear(
         ..Purge::default()
     };
     let selectors = selectors(&context, &wanted)?;
-    run(context, selectors, Mode::Hard, false).await
+    run(
+        context,
+        selectors,
+        Mode::Hard,
+        false,
+        Duration::from_millis(WAIT_MS),
+    )
+    .await
 }
 
 async fn run(
@@ -115,6 +136,7 @@ async fn run(
     selectors: Vec<Selector>,
     mode: Mode,
     dry_run: bool,
+    wait: Duration,
 ) -> Result<Json<Purged>, Problem> {
     // The log is flushed to disk before the answer, which must not hold up other admin requests.
     let purge = move || {
@@ -128,18 +150,27 @@ async fn run(
         .await
         .map_err(|error| Problem::internal(error.to_string()))?
         .map_err(|error| Problem::internal(format!("the purge log cannot be written: {error}")))?;
-    if let Some(position) = done.position {
+    let replicas = match (&context.state.cache.replication, done.records.last()) {
+        (Some(replication), Some(record)) => replication.confirmed(record.id, wait).await,
+        (None, Some(record)) => Confirmed {
+            position: Some(record.position),
+            ..Confirmed::default()
+        },
+        (_, None) => Confirmed::default(),
+    };
+    if !dry_run {
         let event = Event::Purged {
             scope: done.scope,
             matched: done.matched,
-            position,
+            position: replicas.position,
         };
         context.state.telemetry.emit(event);
     }
     Ok(Json(Purged {
         matched: done.matched,
-        position: done.position,
-        replicas_confirmed: 0,
+        position: replicas.position,
+        replicas_confirmed: replicas.confirmed as u64,
+        replicas_known: replicas.known as u64,
         audit_id: None,
         dry_run,
     }))

@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Context;
 use super::problem::{self, Problem};
+use crate::cache::engine::Cache;
 use crate::telemetry::exposition::Format;
 
 /// State of one part.
@@ -119,6 +120,7 @@ fn checks(context: &Context) -> Vec<Check> {
             detail: level.trouble,
         });
     }
+    checks.extend(purge_log(&state.cache));
     for (name, cluster) in &state.snapshot.load().clusters {
         let endpoints = cluster.status();
         let healthy = endpoints.iter().filter(|endpoint| endpoint.healthy).count();
@@ -135,6 +137,31 @@ fn checks(context: &Context) -> Vec<Check> {
         });
     }
     checks
+}
+
+/// Whether the purges of all replicas are known; none without replicas.
+fn purge_log(cache: &Cache) -> Option<Check> {
+    let status = cache.replication.as_ref()?.status();
+    let waiting = match cache.purges.unpublished_len() {
+        0 => String::new(),
+        purges => format!("; {purges} purges of this replica wait to be published"),
+    };
+    let (status, detail) = match (status.up, status.contact.as_secs()) {
+        (true, _) => ("ok", format!("{} other replicas", status.others.len())),
+        (false, 0) => (
+            "degraded",
+            format!("no contact since the start: {}", status.trouble),
+        ),
+        (false, since) => (
+            "degraded",
+            format!("no contact since {since} (Unix time): {}", status.trouble),
+        ),
+    };
+    Some(Check {
+        name: "purge log".into(),
+        status,
+        detail: detail + &waiting,
+    })
 }
 
 /// All metrics, as OpenMetrics when `Accept` asks for it and as the Prometheus text format otherwise.

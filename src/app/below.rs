@@ -1,5 +1,6 @@
 //! The levels below memory: built, run on a thread of their own, and closed at the end.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::cache::level::disk::Disk;
 use crate::cache::redis::{RedisClient, RedisLevel};
 use crate::cache::tiers::{Lower, Tiers};
 use crate::clock::Clock;
-use crate::config::{Config, LowerLevel, MemoryLevel};
+use crate::config::{Config, LowerLevel, MemoryLevel, Name};
 use crate::control::reload::Participant;
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
@@ -30,6 +31,8 @@ const END: Duration = Duration::from_secs(1);
 /// The running levels.
 pub(super) struct Below {
     tiers: Arc<Tiers>,
+    /// What reaches the Redis levels, by their names.
+    clients: BTreeMap<Name, RedisClient>,
     /// None without levels.
     thread: Option<Thread>,
 }
@@ -50,13 +53,15 @@ impl Below {
         let Some(memory) = memory.filter(|_| !config.cache.lower.is_empty()) else {
             return Ok(Self {
                 tiers: Arc::new(Tiers::none(clock.clone())),
+                clients: BTreeMap::new(),
                 thread: None,
             });
         };
         let thread = Thread::start()?;
+        let clients = clients(config, tasks)?;
         let lower = config.cache.lower.iter();
-        let lower = lower.map(|level| lower_level(config, memory, level, clock, tasks));
-        let tiers = Tiers::new(lower.collect::<Result<_, _>>()?, memory, telemetry, clock);
+        let lower = lower.filter_map(|level| lower_level(config, memory, level, clock, &clients));
+        let tiers = Tiers::new(lower.collect(), memory, telemetry, clock);
         let tiers = Arc::new(tiers);
         {
             let _inside = thread.handle.enter();
@@ -64,6 +69,7 @@ impl Below {
         }
         Ok(Self {
             tiers,
+            clients,
             thread: Some(thread),
         })
     }
@@ -71,6 +77,11 @@ impl Below {
     /// The levels, for the cache.
     pub(super) fn tiers(&self) -> Arc<Tiers> {
         Arc::clone(&self.tiers)
+    }
+
+    /// What reaches the Redis level of this name.
+    pub(super) fn client(&self, level: &str) -> Option<RedisClient> {
+        self.clients.get(level).cloned()
     }
 
     /// On a reload the levels take over compression and keys; the levels themselves need a restart.
@@ -97,24 +108,32 @@ impl Below {
     }
 }
 
+fn clients(config: &Config, tasks: &Tasks) -> Result<BTreeMap<Name, RedisClient>, StartError> {
+    let mut clients = BTreeMap::new();
+    for level in &config.cache.lower {
+        if let LowerLevel::Redis(level) = level {
+            let refused = |error| StartError::Configuration(format!("cache level `{}`: {error}", level.name));
+            let client = RedisClient::new(level, tasks).map_err(refused)?;
+            clients.insert(Name::clone(&level.name), client);
+        }
+    }
+    Ok(clients)
+}
+
 fn lower_level(
     config: &Config,
     memory: &MemoryLevel,
     level: &LowerLevel,
     clock: &Clock,
-    tasks: &Tasks,
-) -> Result<Lower, StartError> {
+    clients: &BTreeMap<Name, RedisClient>,
+) -> Option<Lower> {
     let level: Arc<dyn Level> = match level {
         LowerLevel::Disk(level) => Arc::new(Disk::new(level, clock.clone())),
-        LowerLevel::Redis(level) => {
-            let client = RedisClient::new(level, tasks);
-            let refused = |error| StartError::Configuration(format!("cache level `{}`: {error}", level.name));
-            Arc::new(RedisLevel::new(client.map_err(refused)?))
-        }
+        LowerLevel::Redis(level) => Arc::new(RedisLevel::new(clients.get(&level.name)?.clone())),
     };
     let keyring = config.cache.keyrings.get(level.name());
     let codec = Codec::new(config.cache.compress, keyring, memory.max_object);
-    Ok(Lower { level, codec })
+    Some(Lower { level, codec })
 }
 
 /// Where what must not be forgotten is kept: purges and invalidations. A level on disk lends its directory, because its
@@ -127,9 +146,11 @@ pub(super) fn state_dir(config: &Config) -> Option<&Path> {
     config.admin.state_dir.as_deref().or(of_a_level)
 }
 
-/// What unsafe requests have invalidated. Without a level that outlives the process it may be forgotten with it.
+/// What unsafe requests have invalidated. Without a level of its own that outlives the process it may be forgotten with it:
+/// what replicas share is judged by what they share of invalidations.
 pub(super) fn invalidations(config: &Config, clock: &Clock) -> Invalidations {
-    if config.cache.lower.is_empty() {
+    let mut levels = config.cache.lower.iter();
+    if !levels.any(|level| matches!(level, LowerLevel::Disk(_))) {
         return Invalidations::default();
     }
     let now = clock.now();

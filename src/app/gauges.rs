@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::replicas;
 use crate::config::Name;
 use crate::control::state::State;
-use crate::telemetry::samples::{EndpointCount, LevelSample};
+use crate::telemetry::samples::{EndpointCount, LevelSample, PurgeLogSample};
 
 /// Gauges are read from their owners when they are scraped.
 pub(super) fn watch(state: &Arc<State>) {
@@ -40,7 +41,11 @@ pub(super) fn watch(state: &Arc<State>) {
         });
     }
     let owner = Arc::downgrade(state);
-    telemetry.watch_purge_log(move || owner.upgrade().map_or(0, |state| state.cache.purges.position()));
+    telemetry.watch_purge_log(move || {
+        owner
+            .upgrade()
+            .map_or_else(PurgeLogSample::default, |state| replicas::sample(&state))
+    });
     let owner = Arc::downgrade(state);
     telemetry.watch_upstreams(move || {
         let Some(state) = owner.upgrade() else {

@@ -8,6 +8,7 @@ use super::engine::{Cache, Lookup, Request};
 use super::entry::Entry;
 use super::key::Key;
 use super::purge::Purged;
+use super::replication::Turn;
 use super::request::control;
 use super::slot::Slot;
 use super::tiers::Found;
@@ -65,6 +66,27 @@ impl Cache {
         Some(Below { lookup, level })
     }
 
+    /// Asks for the turn to fetch what is kept under `key`, alone among the replicas. None if nobody would find it in the
+    /// level that they share, or if that level cannot say: then everyone fetches.
+    pub async fn ask_for_turn(&self, rules: &RouteCache, key: &Key) -> Option<Turn> {
+        let replication = self.replication.as_ref()?;
+        let tier = self
+            .tiers
+            .iter()
+            .find(|tier| tier.level.name() == replication.level())?;
+        if !tier.is_readable() || (rules.sensitive && !tier.encrypts()) {
+            return None;
+        }
+        replication.ask_for_turn(&tier.level_key(key.primary())).await
+    }
+
+    /// Whether something under `key` is still on its way to a level.
+    pub fn is_being_written(&self, key: &Key) -> bool {
+        let digests = [Some(key.primary()), key.public()];
+        let mut digests = digests.into_iter().flatten();
+        digests.any(|digest| self.tiers.iter().any(|tier| tier.is_being_written(digest)))
+    }
+
     async fn walk(&self, request: &Request<'_>, control: &RequestControl, keep: bool) -> Found {
         let (own, public) = (request.key.primary(), request.key.public());
         let mut found = Found::default();
@@ -89,7 +111,8 @@ impl Cache {
                     continue;
                 };
                 let Some(slot) = self.usable(digest, &slot) else {
-                    if keep {
+                    // Others may know better: this process only knows for sure what it has read in order.
+                    if keep && self.purges.is_settled() {
                         self.tiers.remove(digest);
                     }
                     continue;

@@ -13,6 +13,7 @@ use super::entry::{Entry, Refreshed};
 use super::fields;
 use super::key::Key;
 use super::policy::Stored;
+use super::purge::Moment;
 use super::search::SearchRule;
 use super::tags::tags_of;
 use super::vary::Nominated;
@@ -32,8 +33,8 @@ pub struct Confirmation<'a> {
     pub stored: &'a Stored,
     /// Request header values that their `Vary` names.
     pub nominated: Nominated,
-    /// The purge log's position when it was asked for.
-    pub position: u64,
+    /// What had been seen of the purge log when it was asked for.
+    pub moment: Moment,
     /// When that was, and when it came.
     pub times: Times,
 }
@@ -77,7 +78,7 @@ impl Cache {
             nominated,
             headers: &fields::storable(confirmed.headers, &stored.strip),
             life: adapt(stored, Some(old), |_| true),
-            position: confirmed.position,
+            moment: confirmed.moment,
             public: stored.public,
             stored_at: times.requested,
             fetch_time: times.received.since(times.requested),

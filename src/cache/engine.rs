@@ -18,7 +18,8 @@ use super::key::Key;
 use super::memory::Memory;
 use super::negative::NegativeMemory;
 use super::policy::Stored;
-use super::purge::{PurgeLog, Purged, target_of};
+use super::purge::{Moment, PurgeLog, Purged, target_of};
+use super::replication::Replication;
 use super::reuse::{self, Failure, Use};
 use super::search::SearchRules;
 use super::sketch::UseSketch;
@@ -43,7 +44,7 @@ pub struct Cache {
     /// The levels below it.
     pub tiers: Arc<Tiers>,
     /// What was purged, in order.
-    pub purges: PurgeLog,
+    pub purges: Arc<PurgeLog>,
     /// Fills under way.
     pub flights: Flights,
     /// Keys that proved uncacheable a moment ago.
@@ -53,7 +54,9 @@ pub struct Cache {
     /// Which parameters of queries count, where responses say so.
     pub searches: SearchRules,
     /// Targets that unsafe methods have changed.
-    pub invalidations: Invalidations,
+    pub invalidations: Arc<Invalidations>,
+    /// What keeps them and `purges` in step with other replicas, if there are any.
+    pub replication: Option<Arc<Replication>>,
     /// How often keys missed, for routes that store only what is used again; made for the first of them.
     uses: OnceLock<UseSketch>,
 }
@@ -111,8 +114,8 @@ pub struct Fill<'a> {
     pub stored: &'a Stored,
     /// The stale entry in whose place it comes.
     pub previous: Option<&'a Entry>,
-    /// The purge log's position when the fill began.
-    pub position: u64,
+    /// What the fill had seen of the purge log when it began.
+    pub moment: Moment,
     /// When the fill began.
     pub began: Timestamp,
     /// How long it took.
@@ -125,12 +128,13 @@ impl Cache {
         Self {
             memory: levels.memory.as_ref().map(Memory::new),
             tiers: Arc::new(Tiers::none(clock.clone())),
-            purges,
+            invalidations: Arc::new(invalidations_of(&purges, Invalidations::default())),
+            purges: Arc::new(purges),
             flights: Flights::new(),
             hit_for_miss: NegativeMemory::new(HIT_FOR_MISS_KEYS, HIT_FOR_MISS, clock.clone()),
             failures: Failures::new(clock),
             searches: SearchRules::default(),
-            invalidations: Invalidations::default(),
+            replication: None,
             uses: OnceLock::new(),
         }
     }
@@ -139,7 +143,7 @@ impl Cache {
     pub fn over(self, tiers: Arc<Tiers>, invalidations: Invalidations) -> Self {
         Self {
             tiers,
-            invalidations,
+            invalidations: Arc::new(invalidations_of(&self.purges, invalidations)),
             ..self
         }
     }
@@ -235,6 +239,12 @@ impl Cache {
                 stale: Some(entry),
             };
         }
+        if self.purges.is_capped(&entry, now) {
+            return Lookup::Miss {
+                reason: MissReason::Unreachable,
+                stale: Some(entry),
+            };
+        }
         match reuse::may_use(entry.life(), control, now) {
             Use::Fresh | Use::StaleAccepted => Lookup::Fresh(entry),
             Use::StaleWhileRevalidate => Lookup::Refresh(entry),
@@ -271,11 +281,9 @@ impl Cache {
         let beginning = self.beginning(now);
         let (digest, full_key) = (request.key.primary(), request.key.full(false));
         self.flights.board(digest, full_key, beginning, |began| {
-            began.position != beginning.position
-                || self
-                    .invalidations
-                    .covers(target_of(&request.key.label()), began.at)
-                || self.invalidations.any_group_since(began.at)
+            began.moment.version() != beginning.moment.version()
+                || self.invalidations.covers(target_of(&request.key.label()), began)
+                || self.invalidations.any_group_since(began)
         })
     }
 
@@ -287,7 +295,7 @@ impl Cache {
 
     /// Whether an unsafe request has changed the target of `entry`, or a group that it is in, since its fill began.
     pub fn is_invalidated(&self, entry: &Entry) -> bool {
-        let (target, began) = (target_of(entry.label()), entry.stored_at());
+        let (target, began) = (target_of(entry.label()), entry.began());
         if self.invalidations.covers(target, began) {
             return true;
         }
@@ -303,7 +311,7 @@ impl Cache {
 
     fn beginning(&self, now: Timestamp) -> Beginning {
         Beginning {
-            position: self.purges.position(),
+            moment: self.purges.moment(),
             at: now,
         }
     }
@@ -340,7 +348,7 @@ impl Cache {
             life: adapt(fill.stored, fill.previous, |old| {
                 old.status() == fill.status && old.has_body(body)
             }),
-            position: fill.position,
+            moment: fill.moment,
             public,
             sensitive: rules.is_some_and(|rules| rules.sensitive),
             stored_at: fill.began,
@@ -377,5 +385,14 @@ fn is_preferred(shared: &Lookup, own: &Lookup) -> bool {
         (Lookup::Miss { .. }, Lookup::Miss { reason, .. }) => *reason == MissReason::Uri,
         // Parts are looked for when neither has anything.
         (Lookup::Part(_), _) | (_, Lookup::Part(_)) => false,
+    }
+}
+
+/// The table of invalidations beside `purges`: other replicas are told of what is in it if they share the log.
+fn invalidations_of(purges: &PurgeLog, table: Invalidations) -> Invalidations {
+    if purges.is_shared() {
+        table.replicated()
+    } else {
+        table
     }
 }

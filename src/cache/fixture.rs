@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::config::{
-    HeaderRules, LastReaderGone, Matcher, PathPattern, QueryRule, Route, RouteCache, Share, StreamRules,
-    Timeouts, Ttl, Usage, VaryRules,
+    Collapse, HeaderRules, LastReaderGone, Matcher, PathPattern, QueryRule, Route, RouteCache, Share,
+    StreamRules, Timeouts, Ttl, Usage, VaryRules,
 };
 
 /// Header fields in order; a name may repeat.
@@ -48,7 +48,7 @@ pub(super) fn rules() -> RouteCache {
         static_tags: Vec::new(),
         tag_headers: Vec::new(),
         tag_pointers: Vec::new(),
-        collapse: true,
+        collapse: Collapse::Replica,
         on_last_reader_gone: LastReaderGone::Cancel,
         client_control: false,
         min_uses: 1,

@@ -45,6 +45,7 @@ pub mod query;
 pub mod range;
 pub mod redis;
 pub mod refresh_ahead;
+pub mod replication;
 pub mod request;
 pub mod reuse;
 pub mod search;

@@ -187,7 +187,7 @@ mod tests {
     use crate::cache::entry::{Notes, sample};
     use crate::cache::fixture::{headers, route, rules};
     use crate::cache::key::{KeyParts, Partition};
-    use crate::cache::purge::{Mode, PurgeLog, Selector};
+    use crate::cache::purge::{Mode, PurgeLog, Rules, Selector};
     use crate::clock::Clock;
     use crate::config;
 
@@ -241,7 +241,7 @@ mod tests {
             };
             let cache = Cache::new(
                 &levels,
-                PurgeLog::open(None, clock.clone(), Duration::from_secs(60)).0,
+                PurgeLog::open(None, clock.clone(), Rules::alone(Duration::from_secs(60))).0,
                 clock,
             );
             let route = route(rules());
@@ -281,7 +281,7 @@ mod tests {
                 nominated: Default::default(),
                 stored: &stored,
                 previous: None,
-                position: self.cache.purges.position(),
+                moment: self.cache.purges.moment(),
                 began: NOW,
                 fetch_time: Duration::ZERO,
             };

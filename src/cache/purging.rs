@@ -1,15 +1,15 @@
 //! Purging: a record in the log, and the memory of what it matches given back.
 
 use super::engine::Cache;
-use super::purge::{Facts, Mode, Selector};
+use super::purge::{Facts, Mode, Purged, Record, Selector};
 
 /// What a purge did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Purge {
     /// Entries that matched.
     pub matched: u64,
-    /// Position in the log; none for a dry run.
-    pub position: Option<u64>,
+    /// The records that it made, in order; none for a dry run.
+    pub records: Vec<Record>,
     /// The widest kind of selector, as the metric label `scope`.
     pub scope: &'static str,
 }
@@ -40,18 +40,18 @@ impl Cache {
         if dry_run {
             return Ok(Purge {
                 matched,
-                position: None,
+                records: Vec::new(),
                 scope,
             });
         }
-        let position = self.purges.append(selectors, mode)?;
+        let records = self.purges.append(selectors, mode)?;
         // The log alone keeps purged entries from being served; taking them out gives their memory back.
         if let (Some(memory), Mode::Hard) = (&self.memory, mode) {
             for digest in matching {
-                if memory
-                    .get(&digest)
-                    .is_some_and(|slot| slot.variants().all(|entry| entry.position() < position))
-                {
+                if memory.get(&digest).is_some_and(|slot| {
+                    slot.variants()
+                        .all(|entry| self.purges.is_purged(entry, &digest) == Purged::Hard)
+                }) {
                     memory.remove(&digest);
                     self.tiers.remove(&digest);
                 }
@@ -59,7 +59,7 @@ impl Cache {
         }
         Ok(Purge {
             matched,
-            position: Some(position),
+            records,
             scope,
         })
     }

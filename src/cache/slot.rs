@@ -158,6 +158,7 @@ const OLDER_OVERHEAD: u64 = 2 * size_of::<usize>() as u64;
 #[cfg(test)]
 mod tests {
     use super::super::entry::sample;
+    use super::super::purge::Moment;
 
     use super::*;
     use crate::clock::Timestamp;
@@ -228,7 +229,8 @@ mod tests {
     fn merging_takes_the_newer_of_each_variant() {
         let at = |language: &str, body: &[u8], second| {
             let life = sample::life();
-            sample::refreshed_at(&variant(language, body), life, 0, Timestamp::from_secs(second))
+            let entry = variant(language, body);
+            sample::refreshed_at(&entry, life, Moment::default(), Timestamp::from_secs(second))
         };
         let here = Slot::new(at("de", b"de 1", 1)).with(at("en", b"en 5", 5), u64::MAX);
         let there = Slot::new(at("de", b"de 3", 3)).with(at("en", b"en 2", 2), u64::MAX);

@@ -143,7 +143,7 @@ impl ForwardReason {
         match self {
             Self::Miss(MissReason::Uri | MissReason::Purged | MissReason::Invalidated) => "uri-miss",
             Self::Miss(MissReason::Vary) => "vary-miss",
-            Self::Miss(MissReason::Stale) => "stale",
+            Self::Miss(MissReason::Stale | MissReason::Unreachable) => "stale",
             Self::Miss(MissReason::Request) | Self::Bypass(BypassReason::RequestNoStore) => "request",
             Self::Bypass(BypassReason::Method) => "method",
             Self::Miss(MissReason::WriteOnly) | Self::Bypass(_) => "bypass",
@@ -196,6 +196,10 @@ mod tests {
             (
                 forwarded(Miss(MissReason::Purged), Outcome::Stored),
                 "outrigger; fwd=uri-miss; fwd-status=200; stored; detail=purged",
+            ),
+            (
+                forwarded(Miss(MissReason::Unreachable), Outcome::Stored),
+                "outrigger; fwd=stale; fwd-status=200; stored; detail=replicas-unreachable",
             ),
             (
                 forwarded(Miss(MissReason::Stale), Outcome::StaleOnError(Failure::Error)),

@@ -72,6 +72,8 @@ pub enum MissReason {
     Purged,
     /// An unsafe request has changed the target since.
     Invalidated,
+    /// For too long nobody could say what other replicas have purged.
+    Unreachable,
     /// What is stored is too old to be used without asking.
     Stale,
     /// The request refuses what is stored (`no-cache`, `max-age`, `min-fresh`, honoured by the route).
@@ -88,6 +90,7 @@ impl MissReason {
             Self::Vary => "vary-miss",
             Self::Purged => "purged",
             Self::Invalidated => "invalidated",
+            Self::Unreachable => "replicas-unreachable",
             Self::Stale => "stale",
             Self::Request => "request",
             Self::WriteOnly => "write-only",

@@ -54,6 +54,9 @@ pub(crate) struct Purge {
     /// Let entries be validated before their next use instead of dropping them.
     #[arg(long, env = "OUTRIGGER_PURGE_SOFT")]
     soft: bool,
+    /// Longest wait until the other replicas have applied it, in milliseconds: 250 if absent.
+    #[arg(long, env = "OUTRIGGER_PURGE_WAIT_MS", value_name = "MILLISECONDS")]
+    wait_ms: Option<u64>,
     /// Only count what would match.
     #[arg(long, env = "OUTRIGGER_PURGE_DRY_RUN")]
     dry_run: bool,
@@ -88,16 +91,28 @@ impl Purge {
             "all": self.all,
             "mode": if self.soft { "soft" } else { "hard" },
             "dry_run": self.dry_run,
+            "wait_ms": self.wait_ms,
         });
         let answer = self
             .target
             .call(Method::POST, "/api/v1/performance/cache/purge", Some(&body));
         show(&self.target, answer, |value| {
             let matched = cell(value, "matched");
-            match value.get("position").and_then(Value::as_u64) {
-                Some(position) => format!("purged {matched} entries (position {position})\n"),
-                None => format!("would purge {matched} entries\n"),
+            if self.dry_run {
+                return format!("would purge {matched} entries\n");
             }
+            let place = match value.get("position").and_then(Value::as_u64) {
+                Some(position) => format!("position {position}"),
+                None => "not published to replicas yet".to_owned(),
+            };
+            let replicas = match value.get("replicas_known").and_then(Value::as_u64) {
+                None | Some(0) => String::new(),
+                Some(known) => format!(
+                    ", applied by {} of {known} other replicas",
+                    cell(value, "replicas_confirmed")
+                ),
+            };
+            format!("purged {matched} entries ({place}{replicas})\n")
         })
     }
 }

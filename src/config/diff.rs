@@ -29,6 +29,7 @@ pub fn restart_required(old: &Config, new: &Config) -> Vec<String> {
     note(old.admin.state_dir != new.admin.state_dir, "admin.state_dir");
     let levels = |config: &Config| (config.cache.memory.clone(), config.cache.lower.clone());
     note(levels(old) != levels(new), "cache.levels");
+    note(old.replicas != new.replicas, "cache.purge");
     note(old.telemetry.otlp != new.telemetry.otlp, "telemetry.otlp");
     paths
 }

@@ -38,6 +38,8 @@ pub struct Config {
     pub cache: Cache,
     /// What is fetched before it is asked for.
     pub warm: Arc<[Warm]>,
+    /// How purges reach the other replicas; none if there is no level that replicas share. Changing it needs a restart.
+    pub replicas: Option<Replicas>,
     /// Routes in the order of the file.
     pub routes: Vec<Arc<Route>>,
     /// What tokens cost.
@@ -298,6 +300,26 @@ pub enum Compression {
     Lz4,
 }
 
+/// How many fills of one key there are at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collapse {
+    /// As many as requests miss.
+    Off,
+    /// One in each replica.
+    Replica,
+    /// One among all replicas, as far as they can agree.
+    Fleet,
+}
+
+/// How purges reach the other replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replicas {
+    /// Name of the Redis level whose servers carry them.
+    pub via: Name,
+    /// How long an entry is trusted when they cannot be reached.
+    pub cap: Duration,
+}
+
 /// The memory level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryLevel {
@@ -506,8 +528,8 @@ pub struct RouteCache {
     pub tag_headers: Vec<HeaderName>,
     /// JSON pointers into the request body to values that are tags; empty where the body is not part of the key.
     pub tag_pointers: Vec<String>,
-    /// One fill at a time per key.
-    pub collapse: bool,
+    /// How many fills of a key there are at a time.
+    pub collapse: Collapse,
     /// Whether a fill ends when nobody reads it any more.
     pub on_last_reader_gone: LastReaderGone,
     /// Whether the request's `Cache-Control` may force or refuse the cache.

@@ -14,7 +14,7 @@ use super::inbound::Inbound;
 use super::interim::InterimSender;
 use super::join::{Follow, follow, patience};
 use super::refresh::{Task, prepare};
-use super::{below, pass, serve};
+use super::{below, pass, serve, turn};
 use crate::cache;
 use crate::cache::age::Times;
 use crate::cache::conditional::{self, ConditionalAnswer};
@@ -24,10 +24,11 @@ use crate::cache::failures::Failed;
 use crate::cache::flight::{Follower, Grounds, Leader, Ticket};
 use crate::cache::key::Key;
 use crate::cache::policy::{self, RequestFacts};
+use crate::cache::replication::Lease;
 use crate::cache::request::{self, AfterMiss, Errand, Keyed, after_miss};
 use crate::cache::status::Outcome;
 use crate::cache::verdict::RefuseReason;
-use crate::config::{LastReaderGone, RouteCache};
+use crate::config::{Collapse, LastReaderGone, RouteCache};
 use crate::control::state::{ActiveRoute, State};
 use crate::telemetry::record::CacheResult;
 use crate::upstream::UpstreamBody;
@@ -169,13 +170,20 @@ async fn take_lead(
         leader.fail(failed.error);
         return spared(exchange, rules, request, stale.as_ref(), failed).map(Lead::Answered);
     }
+    let lease = match turn::wait(exchange, rules, request, keyed, stale).await {
+        turn::Outcome::Found(found) => {
+            found.publish(leader);
+            return Ok(Lead::Answered(found.answer(exchange, route, request, keyed)));
+        }
+        turn::Outcome::Fetch(lease) => lease,
+    };
     let task = Task {
         keyed,
         errand: *errand,
         flight: *key.primary(),
         stale: stale.clone(),
     };
-    lead(exchange, route, request, task, leader).await
+    lead(exchange, route, request, task, Boarding { leader, lease }).await
 }
 
 fn next_step(
@@ -227,6 +235,14 @@ fn reconsider(exchange: &Exchange, rules: &RouteCache, request: &Inbound, keyed:
     }
 }
 
+/// What whoever fetches has in hand.
+struct Boarding {
+    /// For the requests of this replica.
+    leader: Leader,
+    /// For those of the others.
+    lease: Option<Lease>,
+}
+
 /// What became of leading a flight.
 enum Lead {
     /// The answer did not come through the flight.
@@ -254,7 +270,7 @@ fn board(exchange: &Exchange, rules: &RouteCache, request: &Inbound, key: &Key) 
         headers: &request.head.headers,
     };
     let now = state.clock.now();
-    if rules.collapse {
+    if rules.collapse != Collapse::Off {
         state.cache.board(&asked, now)
     } else {
         Ticket::Lead(state.cache.fly_alone(&asked, now))
@@ -267,19 +283,30 @@ async fn lead(
     route: &Arc<ActiveRoute>,
     request: &mut Inbound,
     task: Task<'_>,
-    leader: Leader,
+    Boarding { leader, lease }: Boarding,
 ) -> Result<Lead, ProxyError> {
     let rules = route.config.cache.as_ref();
     let cancel = rules.is_some_and(|rules| rules.on_last_reader_gone == LastReaderGone::Cancel);
     let follower = leader.follow();
+    let keyed = Arc::clone(task.keyed);
     let Some(mut fill) = prepare(exchange, route, request, task, cancel) else {
         // The body streams: it can be sent only once, and by this request itself.
         leader.decline();
+        if let Some(lease) = lease {
+            exchange.worker.tasks.spawn_to_end(lease.give_back());
+        }
         return pass::pass(exchange, route, request).await.map(Lead::Answered);
     };
     fill.interims = InterimSender::open(&request.connection, request.head.version, &route.config);
     let (report, led) = oneshot::channel();
-    exchange.worker.tasks.spawn_to_end(fill.run(leader, Some(report)));
+    let state = Arc::clone(&exchange.worker.state);
+    exchange.worker.tasks.spawn_to_end(async move {
+        let fill = fill.run(leader, Some(report));
+        match lease {
+            Some(lease) => Box::pin(turn::during(lease, &state.cache, &keyed.key, fill)).await,
+            None => fill.await,
+        }
+    });
     let Ok(report) = led.await else {
         return Ok(Lead::Follow(follower));
     };

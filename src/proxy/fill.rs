@@ -27,6 +27,7 @@ use crate::cache::life::Life;
 use crate::cache::observer::Observer;
 use crate::cache::partition::credentials;
 use crate::cache::policy::{self, RequestFacts, Stored};
+use crate::cache::purge::Moment;
 use crate::cache::range::Part;
 use crate::cache::request::{Errand, Keyed};
 use crate::cache::reuse::Failure;
@@ -74,8 +75,8 @@ pub(crate) struct Fill {
     pub(crate) trace: TraceContext,
     /// For consistent hashing.
     pub(crate) hash_key: Vec<u8>,
-    /// The purge log's position when it began.
-    pub(crate) position: u64,
+    /// What it had seen of the purge log when it began.
+    pub(crate) moment: Moment,
 }
 
 /// What the request that caused a fill is told.
@@ -313,7 +314,7 @@ impl Fill {
                     headers: &merged,
                     stored: &stored,
                     nominated,
-                    position: self.position,
+                    moment: self.moment,
                     times,
                 };
                 cache.refresh(&self.keyed.key, old, &confirmation)
@@ -328,7 +329,7 @@ impl Fill {
                     nominated: old.nominated().clone(),
                     headers: &fields::storable(&merged, &[]),
                     life: Life::over(times.received.minus(initial_age(&merged, times))),
-                    position: self.position,
+                    moment: self.moment,
                     public: old.public(),
                     stored_at: times.requested,
                     fetch_time: times.received.since(times.requested),

@@ -32,6 +32,7 @@ pub mod sweep;
 pub mod tls;
 mod tokens;
 mod tracked;
+mod turn;
 mod upgrade;
 pub mod warm;
 pub mod wire;

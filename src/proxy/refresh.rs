@@ -152,6 +152,6 @@ pub(crate) fn prepare(
         interims: None,
         trace: exchange.record.trace,
         hash_key: pass::hash_key(route, request),
-        position: exchange.worker.state.cache.purges.position(),
+        moment: exchange.worker.state.cache.purges.moment(),
     })
 }

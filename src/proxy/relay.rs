@@ -151,7 +151,7 @@ impl Fill {
             nominated: arrival.nominated,
             stored: &arrival.stored,
             previous: self.stale.as_deref(),
-            position: self.position,
+            moment: self.moment,
             began: arrival.times.requested,
             fetch_time: self.worker.state.clock.now().since(arrival.times.requested),
         };

@@ -89,6 +89,7 @@ mod tests {
     use super::*;
     use crate::cache::entry::{NewEntry, Notes};
     use crate::cache::life::Life;
+    use crate::cache::purge::Moment;
     use crate::cache::stream::Recorder;
     use crate::clock::Timestamp;
 
@@ -107,7 +108,7 @@ mod tests {
             notes: Notes { pace, usage: &[] },
             body: &[Bytes::copy_from_slice(body)],
             life: Life::fresh(BEGAN, Duration::from_secs(60)),
-            position: 0,
+            moment: Moment::default(),
             fetch_time: Duration::ZERO,
             public: false,
             sensitive: false,

@@ -20,7 +20,7 @@ use super::otlp::{Exporter, OtlpError};
 use super::record::{Attempt, LevelId, RequestRecord, TraceContext};
 pub use super::reload::ReloadResult;
 use super::routes::RouteMetrics;
-use super::samples::{EndpointCount, LevelSample};
+use super::samples::{EndpointCount, LevelSample, PurgeLogSample};
 use super::spans;
 use super::trace::{IdSource, Sampler};
 use super::upstreams::EndpointMetrics;
@@ -55,8 +55,8 @@ pub enum Event<'a> {
         scope: &'static str,
         /// Entries that matched.
         matched: u64,
-        /// Position in the purge log.
-        position: u64,
+        /// Position in the purge log; none as long as replicas cannot know of it.
+        position: Option<u64>,
     },
     /// A level below memory failed and is given a rest, or does its work again.
     Level {
@@ -352,7 +352,7 @@ impl Telemetry {
     }
 
     /// Reads the position of the purge log with `read` at every scrape.
-    pub fn watch_purge_log(&self, read: impl Fn() -> u64 + Send + Sync + 'static) {
+    pub fn watch_purge_log(&self, read: impl Fn() -> PurgeLogSample + Send + Sync + 'static) {
         self.metrics.own.samples.watch_purge_log(Box::new(read));
     }
 

@@ -153,6 +153,16 @@ families! {
         "Purges by scope.";
     PURGE_LOG_POSITION = Gauge "outrigger_purge_log_position" []
         "Position of the last purge that was applied.";
+    PURGE_REPLICATION_UP = Gauge "outrigger_purge_replication_up" []
+        "Whether the purges of all replicas are known up to the last look; only with replicas.";
+    PURGE_REPLICATION_LAG = Gauge "outrigger_purge_replication_lag_seconds" []
+        "Time since the purges of all replicas were last known, seconds; only with replicas.";
+    PURGE_REPLICATION_UNPUBLISHED = Gauge "outrigger_purge_replication_unpublished" []
+        "Purges of this replica that others cannot know of yet; only with replicas.";
+    PURGE_REPLICATION_REPLICAS = Gauge "outrigger_purge_replication_replicas" []
+        "Other replicas that were heard of lately; only with replicas.";
+    PURGE_REPLICATION_INCARNATIONS = Counter "outrigger_purge_replication_incarnations_total" []
+        "Shared purge logs that this replica became part of: one, and one more each time that the last was lost.";
     WARM_REQUESTS = Counter "outrigger_warm_requests_total" ["result"]
         "Requests that warmed the cache up, by result; no other metric counts them as requests.";
     WARM_JOBS = Counter "outrigger_warm_jobs_total" ["state"]

@@ -20,6 +20,30 @@ pub struct LevelSample {
     pub evictions: Option<u64>,
 }
 
+/// State of the purge log.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PurgeLogSample {
+    /// Position of the last purge that was applied.
+    pub position: u64,
+    /// How replication is doing; none without replicas.
+    pub replication: Option<ReplicationSample>,
+}
+
+/// State of the replication of purges.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ReplicationSample {
+    /// Whether the purges of all replicas are known.
+    pub up: bool,
+    /// Seconds since they were.
+    pub lag: f64,
+    /// Own purges that others cannot know of yet.
+    pub unpublished: u64,
+    /// Other replicas that were heard of lately.
+    pub replicas: u64,
+    /// Shared logs joined since the start.
+    pub incarnations: u64,
+}
+
 /// Endpoints of one upstream in one state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointCount {
@@ -38,7 +62,7 @@ type Read<T> = Box<dyn Fn() -> T + Send + Sync>;
 pub(super) struct Samples {
     levels: RwLock<Vec<(Arc<str>, Read<LevelSample>)>>,
     upstreams: RwLock<Option<Read<Vec<EndpointCount>>>>,
-    purge_log: RwLock<Option<Read<u64>>>,
+    purge_log: RwLock<Option<Read<PurgeLogSample>>>,
 }
 
 impl fmt::Debug for Samples {
@@ -59,7 +83,7 @@ impl Samples {
         *self.upstreams.write() = Some(read);
     }
 
-    pub(super) fn watch_purge_log(&self, read: Read<u64>) {
+    pub(super) fn watch_purge_log(&self, read: Read<PurgeLogSample>) {
         *self.purge_log.write() = Some(read);
     }
 
@@ -93,9 +117,41 @@ impl Samples {
             let labels = [("upstream", &*count.upstream), ("state", count.state)];
             families::gauge(&mut samples, labels, count.endpoints as f64)?;
         }
-        let position = self.purge_log.read().as_ref().map_or(0, |read| read());
+        let log = self
+            .purge_log
+            .read()
+            .as_ref()
+            .map_or_else(PurgeLogSample::default, |read| read());
         let mut samples = families::PURGE_LOG_POSITION.describe(encoder)?;
-        families::gauge(&mut samples, [], position as f64)
+        families::gauge(&mut samples, [], log.position as f64)?;
+        encode_replication(log.replication, encoder)
+    }
+}
+
+fn encode_replication(sample: Option<ReplicationSample>, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    type Figure = fn(&ReplicationSample) -> f64;
+    let gauges: [(&families::Family, Figure); 4] = [
+        (&families::PURGE_REPLICATION_UP, |sample| {
+            f64::from(u8::from(sample.up))
+        }),
+        (&families::PURGE_REPLICATION_LAG, |sample| sample.lag),
+        (&families::PURGE_REPLICATION_UNPUBLISHED, |sample| {
+            sample.unpublished as f64
+        }),
+        (&families::PURGE_REPLICATION_REPLICAS, |sample| {
+            sample.replicas as f64
+        }),
+    ];
+    for (family, figure) in gauges {
+        let mut samples = family.describe(encoder)?;
+        if let Some(sample) = &sample {
+            families::gauge(&mut samples, [], figure(sample))?;
+        }
+    }
+    let mut samples = families::PURGE_REPLICATION_INCARNATIONS.describe(encoder)?;
+    match sample {
+        Some(sample) => families::counter(&mut samples, [], sample.incarnations),
+        None => Ok(()),
     }
 }
 

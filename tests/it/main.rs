@@ -37,6 +37,7 @@ mod ranges;
 mod redis_faults;
 mod redis_level;
 mod reload;
+mod replicas;
 mod scarcity;
 mod sensitive;
 mod streaming;

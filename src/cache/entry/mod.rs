@@ -29,8 +29,9 @@ use self::block::{Frames, HeaderLines, framed_len, put_frame};
 pub use self::new::NewEntry;
 pub use self::notes::Notes;
 pub use self::refreshed::Refreshed;
+use super::flight::Beginning;
 use super::life::Life;
-use super::purge::Purged;
+use super::purge::{Moment, Purged};
 use super::stream;
 use super::usage::Usage;
 use super::vary::Nominated;
@@ -64,11 +65,12 @@ pub struct Entry {
     sensitive: bool,
     event_stream: bool,
     life: Life,
-    position: u64,
+    moment: Moment,
     stored_at: Timestamp,
     fetch_time: Duration,
     hits: AtomicU64,
-    /// Position of the purge log up to which `mark` is true.
+    /// Version of the purge log up to which `mark` is true; 0 for an entry that was filled elsewhere and has not been
+    /// compared with this process's log.
     checked: AtomicU64,
     mark: AtomicU8,
 }
@@ -118,11 +120,11 @@ impl Entry {
             sensitive: new.sensitive,
             event_stream: stream::is_event_stream(new.headers),
             life: new.life,
-            position: new.position,
+            moment: new.moment,
             stored_at: new.stored_at,
             fetch_time: new.fetch_time,
             hits: AtomicU64::new(0),
-            checked: AtomicU64::new(new.position),
+            checked: AtomicU64::new(new.moment.version()),
             mark: AtomicU8::new(0),
         })
     }
@@ -270,9 +272,22 @@ impl Entry {
         self.sensitive
     }
 
-    /// Position of the purge log when the fill began.
+    /// What its fill had seen, when it began, of the order of purges that all replicas share.
     pub fn position(&self) -> u64 {
-        self.position
+        self.moment.position()
+    }
+
+    /// Whether it was filled by this process, so that its times are of this process's clock.
+    pub fn is_own(&self) -> bool {
+        self.moment.is_own()
+    }
+
+    /// When its fill began, by the clock of the process that filled it, and what it had seen of purges.
+    pub fn began(&self) -> Beginning {
+        Beginning {
+            at: self.stored_at,
+            moment: self.moment,
+        }
     }
 
     /// When it was made.
@@ -312,16 +327,16 @@ impl Entry {
         Purged::from_rank(self.mark.load(Ordering::Acquire))
     }
 
-    /// Position of the purge log up to which the mark is true.
+    /// Version of the purge log up to which the mark is true.
     pub(super) fn checked(&self) -> u64 {
         self.checked.load(Ordering::Acquire)
     }
 
-    /// Takes note of what the purge log says up to `position`. A mark is never taken back, and is set before the
-    /// position, so that no reader sees the position without the mark.
-    pub(super) fn note(&self, purged: Purged, position: u64) -> Purged {
+    /// Takes note of what the purge log says up to `version`. A mark is never taken back, and is set before the
+    /// version, so that no reader sees the version without the mark.
+    pub(super) fn note(&self, purged: Purged, version: u64) -> Purged {
         let before = self.mark.fetch_max(purged.rank(), Ordering::AcqRel);
-        self.checked.fetch_max(position, Ordering::AcqRel);
+        self.checked.fetch_max(version, Ordering::AcqRel);
         Purged::from_rank(before.max(purged.rank()))
     }
 
@@ -342,7 +357,7 @@ impl fmt::Debug for Entry {
             .field("status", &self.status)
             .field("body_len", &self.body_len())
             .field("life", &self.life)
-            .field("position", &self.position)
+            .field("position", &self.position())
             .finish_non_exhaustive()
     }
 }

@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::Notes;
 use crate::cache::life::Life;
+use crate::cache::purge::Moment;
 use crate::cache::vary::Nominated;
 use crate::clock::Timestamp;
 
@@ -35,8 +36,8 @@ pub struct NewEntry<'a> {
     pub body: &'a [Bytes],
     /// How long it may be used.
     pub life: Life,
-    /// Position of the purge log when the fill began: before the request was sent to the origin.
-    pub position: u64,
+    /// What the fill had seen of the purge log when it began: before the request was sent to the origin.
+    pub moment: Moment,
     /// May be given to everyone although the request had credentials.
     pub public: bool,
     /// Must not be kept below the memory level unless it is encrypted there.

@@ -8,6 +8,7 @@ use http::HeaderMap;
 
 use super::{Entry, NewEntry};
 use crate::cache::life::Life;
+use crate::cache::purge::Moment;
 use crate::cache::vary::Nominated;
 use crate::clock::Timestamp;
 
@@ -23,8 +24,8 @@ pub struct Refreshed<'a> {
     pub headers: &'a HeaderMap,
     /// How long it may be used.
     pub life: Life,
-    /// Position of the purge log when the validation began.
-    pub position: u64,
+    /// What the validation had seen of the purge log when it began.
+    pub moment: Moment,
     /// May be given to everyone although the request had credentials.
     pub public: bool,
     /// When the validation began.
@@ -34,7 +35,7 @@ pub struct Refreshed<'a> {
 }
 
 impl Entry {
-    /// The same response after the origin confirmed it (RFC 9111, section 4.3.4). Purges before `new.position` no longer
+    /// The same response after the origin confirmed it (RFC 9111, section 4.3.4). Purges before `new.moment` no longer
     /// count.
     pub fn refreshed(&self, new: Refreshed<'_>) -> Arc<Self> {
         let entry = Self::build(NewEntry {
@@ -49,7 +50,7 @@ impl Entry {
             notes: self.notes(),
             body: &[self.body()],
             life: new.life,
-            position: new.position,
+            moment: new.moment,
             public: new.public,
             sensitive: self.sensitive,
             stored_at: new.stored_at,

@@ -28,7 +28,7 @@ pub(in crate::cache) fn entry_with_life(label: &str, life: Life) -> Arc<Entry> {
         nominated: entry.nominated().clone(),
         headers: &HeaderMap::new(),
         life,
-        position: 0,
+        moment: Moment::default(),
         public: false,
         stored_at: Timestamp::from_secs(1),
         fetch_time: Duration::ZERO,
@@ -60,7 +60,7 @@ pub(in crate::cache) fn entry_with(
         notes: Notes::default(),
         body: &[Bytes::copy_from_slice(body)],
         life: life(),
-        position,
+        moment: Moment::elsewhere(position),
         public: false,
         sensitive: false,
         stored_at: Timestamp::from_secs(1),
@@ -68,11 +68,11 @@ pub(in crate::cache) fn entry_with(
     })
 }
 
-/// `entry` as it is after a confirmation at `stored_at` that changes nothing but its life and its position.
+/// `entry` as it is after a confirmation at `stored_at` that changes nothing but its life and its moment.
 pub(in crate::cache) fn refreshed_at(
     entry: &Entry,
     life: Life,
-    position: u64,
+    moment: Moment,
     stored_at: Timestamp,
 ) -> Arc<Entry> {
     entry.refreshed(Refreshed {
@@ -81,7 +81,7 @@ pub(in crate::cache) fn refreshed_at(
         nominated: entry.nominated().clone(),
         headers: &entry.headers(),
         life,
-        position,
+        moment,
         public: entry.public(),
         stored_at,
         fetch_time: Duration::ZERO,

@@ -15,6 +15,7 @@ use super::Entry;
 use super::block::{Frames, HeaderLines};
 use crate::cache::life::Life;
 use crate::cache::number::{read_bytes, read_number, write_bytes, write_number};
+use crate::cache::purge::Moment;
 use crate::cache::stream;
 use crate::cache::vary::Nominated;
 use crate::clock::Timestamp;
@@ -47,7 +48,7 @@ impl Entry {
         for number in [
             life.generated_at.as_micros(),
             self.stored_at.as_micros(),
-            self.position,
+            self.position(),
         ] {
             write_number(number, out);
         }
@@ -144,11 +145,12 @@ impl Entry {
             sensitive: is_set(SENSITIVE),
             event_stream: parts.event_stream,
             life,
-            position,
+            moment: Moment::elsewhere(position),
             stored_at,
             fetch_time,
             hits: AtomicU64::new(0),
-            checked: AtomicU64::new(position),
+            // Nothing is known of it here.
+            checked: AtomicU64::new(0),
             mark: AtomicU8::new(0),
         }))
     }

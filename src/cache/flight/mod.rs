@@ -32,6 +32,7 @@ pub use self::reader::{Boarded, FlightReader, Follower};
 use self::shared::Flight;
 use super::digest::KeyDigest;
 use super::digest_hash::DigestHash;
+use super::purge::Moment;
 use super::reuse::Failure;
 use super::usage::Usage;
 use super::vary::Nominated;
@@ -48,12 +49,12 @@ type Shard = HashMap<KeyDigest, Arc<Flight>, DigestHash>;
 #[derive(Clone, Debug)]
 pub struct Flights(Arc<[Mutex<Shard>; SHARDS]>);
 
-/// When a flight began. Its response may be older than whatever changed after that.
+/// When a fill began. Its response may be older than whatever changed after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beginning {
-    /// The purge log's position.
-    pub position: u64,
-    /// The time.
+    /// What it had seen of the purge log.
+    pub moment: Moment,
+    /// The time, by the clock of the process that fills.
     pub at: Timestamp,
 }
 

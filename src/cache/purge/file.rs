@@ -1,8 +1,9 @@
 //! The purge log on the disk: one line of JSON per record, each behind a checksum.
 //!
-//! A line is on the disk before its purge is acknowledged, so a last line without its end was never acknowledged and
-//! is dropped. Any other damage means that acknowledged purges may be missing: the file is set aside.
+//! A line is on the disk before its purge is acknowledged here, so a last line without its end was never acknowledged, or
+//! comes again from what replicas share, and is dropped. Any other damage means that acknowledged purges may be missing: the file is set aside.
 
+use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Mode, Record, Selector};
+use super::shared::Anchor;
+use super::{Id, Mode, Record, Selector, State};
 use crate::clock::Timestamp;
 
 const NAME: &str = "purge.log";
@@ -41,17 +43,15 @@ pub(super) struct LogFile {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) file: LogFile,
-    /// Everything up to here counts as purged.
-    pub(super) floor: u64,
-    /// The last position that is known to be given out.
-    pub(super) position: u64,
+    pub(super) head: Head,
+    /// Those with a position in order, and those without one that have not got one later.
     pub(super) records: Vec<Record>,
     pub(super) warning: Option<String>,
 }
 
 impl LogFile {
-    /// Opens or makes the log in `dir`, and locks it against other processes.
-    pub(super) fn open(dir: &Path, now: Timestamp) -> io::Result<Opened> {
+    /// Opens or makes the log in `dir`, which replicas share or not, and locks it against other processes.
+    pub(super) fn open(dir: &Path, now: Timestamp, shared: bool) -> io::Result<Opened> {
         fs::create_dir_all(dir)?;
         let lock = File::options()
             .create(true)
@@ -78,13 +78,10 @@ impl LogFile {
                     broken: false,
                     _lock: lock,
                 };
-                let Contents { head, records, .. } = contents;
-                let position = records.last().map_or(head.position, |last| last.position);
                 return Ok(Opened {
                     file,
-                    floor: head.floor,
-                    position,
-                    records,
+                    head: contents.head,
+                    records: contents.records,
                     warning: None,
                 });
             }
@@ -97,8 +94,8 @@ impl LogFile {
             }
             Found::Nothing => None,
         };
-        let floor = now.as_micros();
-        let file = write_anew(dir, floor, floor, &[])?;
+        let head = Head::beginning(now.as_micros(), shared);
+        let file = write_anew(dir, &head, &[])?;
         let file = Self {
             dir: dir.to_owned(),
             file,
@@ -108,8 +105,7 @@ impl LogFile {
         };
         Ok(Opened {
             file,
-            floor,
-            position: floor,
+            head,
             records: Vec::new(),
             warning,
         })
@@ -120,7 +116,7 @@ impl LogFile {
         self.broken || self.lines > 2 * live + SLACK
     }
 
-    /// Adds records; they are on the disk when it returns without an error.
+    /// Adds records. They survive the process, and the machine after [`LogFile::flush`].
     pub(super) fn append(&mut self, records: &[Record]) -> io::Result<()> {
         let mut text = Vec::new();
         for record in records {
@@ -128,10 +124,16 @@ impl LogFile {
         }
         self.broken = true;
         self.file.write_all(&text)?;
-        self.file.sync_data()?;
         self.broken = false;
         self.lines += records.len();
         Ok(())
+    }
+
+    /// Returns without an error when everything that was added is on the disk.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.file.sync_data();
+        self.broken |= flushed.is_err();
+        flushed
     }
 
     /// Makes the next write fail.
@@ -141,26 +143,72 @@ impl LogFile {
     }
 
     /// Replaces the file by one with just these records.
-    pub(super) fn rewrite(&mut self, floor: u64, position: u64, records: &[Record]) -> io::Result<()> {
+    pub(super) fn rewrite(&mut self, head: &Head, records: &[Record]) -> io::Result<()> {
         self.broken = true;
-        self.file = write_anew(&self.dir, floor, position, records)?;
+        self.file = write_anew(&self.dir, head, records)?;
         self.broken = false;
         self.lines = records.len();
         Ok(())
     }
 }
 
+const FORMAT: u32 = 2;
+
 /// The first line of a file.
-#[derive(Debug, Serialize, Deserialize)]
-struct Head {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Head {
     format: u32,
-    floor: u64,
-    position: u64,
+    /// Everything below counts as purged.
+    pub(super) floor: u64,
+    /// The last position that is known to be given out, or applied, when the file was written.
+    pub(super) position: u64,
+    /// Whether positions are given by what replicas share, and none by this log alone.
+    #[serde(default)]
+    pub(super) shared: bool,
+    /// The shared order that the positions belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) incarnation: Option<Id>,
+    /// The last record of that order that had been applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) anchor: Option<Anchor>,
+}
+
+impl Head {
+    /// The head of a log that knows nothing of the time before `now`, in microseconds.
+    pub(super) fn beginning(now: u64, shared: bool) -> Self {
+        Self {
+            format: FORMAT,
+            floor: now,
+            position: now,
+            shared,
+            incarnation: None,
+            anchor: None,
+        }
+    }
+
+    /// The head of a log in this state, with everything up to `position` applied.
+    pub(super) fn of(state: &State, position: u64) -> Self {
+        let shared = state.shared.as_ref();
+        let anchor = shared.and_then(|shared| shared.anchor());
+        Self {
+            format: FORMAT,
+            floor: state.index.floor(),
+            position,
+            shared: state.shared.is_some(),
+            // Without an anchor nothing of the incarnation has been applied.
+            incarnation: shared.and_then(|shared| shared.incarnation().filter(|_| anchor.is_some())),
+            anchor,
+        }
+    }
 }
 
 /// Every other line.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
+    /// None in the first format.
+    #[serde(default)]
+    id: Option<Id>,
+    /// 0 while it has none.
     position: u64,
     at: u64,
     mode: Mode,
@@ -170,6 +218,7 @@ struct Line {
 impl From<&Record> for Line {
     fn from(record: &Record) -> Self {
         Self {
+            id: Some(record.id),
             position: record.position,
             at: record.at.as_micros(),
             mode: record.mode,
@@ -181,6 +230,8 @@ impl From<&Record> for Line {
 impl From<Line> for Record {
     fn from(line: Line) -> Self {
         Self {
+            id: line.id.unwrap_or_else(Id::random),
+            version: 0,
             position: line.position,
             at: Timestamp::from_micros(line.at),
             selector: line.selector,
@@ -223,17 +274,26 @@ fn parse(bytes: &[u8]) -> Result<Contents, String> {
     let mut lines = complete.split_inclusive(|byte| *byte == b'\n').enumerate();
     let (_, first) = lines.next().ok_or("it has no first line")?;
     let head: Head = parse_line(first).ok_or("its first line is damaged")?;
-    if head.format != 1 {
+    if head.format > FORMAT {
         return Err(format!("it has the unknown format {}", head.format));
     }
     let mut records: Vec<Record> = Vec::new();
+    let mut last = (0, Id::default());
+    let mut without_position: HashSet<Id> = HashSet::new();
     for (number, line) in lines {
         let line: Line = parse_line(line).ok_or_else(|| format!("line {} is damaged", number + 1))?;
-        if line.position <= records.last().map_or(head.floor, |last| last.position) {
+        let record = Record::from(line);
+        if record.position == 0 {
+            without_position.insert(record.id);
+        } else if record.position < last.0 || (record.position, record.id) == last {
             return Err(format!("line {} is out of order", number + 1));
+        } else {
+            last = (record.position, record.id);
+            without_position.remove(&record.id);
         }
-        records.push(line.into());
+        records.push(record);
     }
+    records.retain(|record| record.position > 0 || without_position.contains(&record.id));
     Ok(Contents {
         head,
         records,
@@ -263,16 +323,9 @@ fn checksum(json: &[u8]) -> String {
 }
 
 /// Writes a whole log beside the old one and puts it in its place. A crash leaves either of them, complete.
-fn write_anew(dir: &Path, floor: u64, position: u64, records: &[Record]) -> io::Result<File> {
+fn write_anew(dir: &Path, head: &Head, records: &[Record]) -> io::Result<File> {
     let mut text = Vec::new();
-    put_line(
-        &mut text,
-        &Head {
-            format: 1,
-            floor,
-            position,
-        },
-    )?;
+    put_line(&mut text, head)?;
     for record in records {
         put_line(&mut text, &Line::from(record))?;
     }

@@ -217,17 +217,22 @@ mod hex_digest {
     }
 }
 
-/// 32 bytes as hexadecimal text.
-mod hex_bytes {
+/// Bytes as hexadecimal text.
+pub(super) mod hex_bytes {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer, const N: usize>(
+        bytes: &[u8; N],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&hex::encode(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        deserializer: D,
+    ) -> Result<[u8; N], D::Error> {
         let text = String::deserialize(deserializer)?;
-        let mut bytes = [0; 32];
+        let mut bytes = [0; N];
         hex::decode_to_slice(text, &mut bytes).map_err(D::Error::custom)?;
         Ok(bytes)
     }

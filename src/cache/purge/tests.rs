@@ -12,7 +12,13 @@ const DIGEST: KeyDigest = KeyDigest([1; 32]);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn in_memory() -> PurgeLog {
-    PurgeLog::open(None, clock(), YEAR).0
+    PurgeLog::open(None, clock(), Rules::alone(YEAR)).0
+}
+
+/// Purges, and gives the position of the last record.
+fn append(log: &PurgeLog, selectors: Vec<Selector>, mode: Mode) -> std::io::Result<u64> {
+    let records = log.append(selectors, mode)?;
+    Ok(records.last().map_or(log.position(), |record| record.position))
 }
 
 fn clock() -> Clock {
@@ -20,7 +26,7 @@ fn clock() -> Clock {
 }
 
 fn open(dir: &TempDir) -> PurgeLog {
-    let (log, warning) = PurgeLog::open(Some(dir.path()), clock(), YEAR);
+    let (log, warning) = PurgeLog::open(Some(dir.path()), clock(), Rules::alone(YEAR));
     assert_eq!(warning, None);
     log
 }
@@ -37,7 +43,7 @@ fn tag(text: &str) -> Vec<Selector> {
 fn a_fill_that_began_before_a_purge_is_never_used_after_it() {
     let log = in_memory();
     let before = log.position();
-    let purge = log.append(tag("t"), Mode::Hard).unwrap();
+    let purge = append(&log, tag("t"), Mode::Hard).unwrap();
     let (raced, later) = (entry_at(before), entry_at(purge));
     for _ in 0..2 {
         assert_eq!(log.is_purged(&raced, &DIGEST), Purged::Hard);
@@ -51,13 +57,17 @@ fn a_purge_is_in_effect_for_entries_that_were_checked_before() {
     let entry = entry_at(log.position());
     log.append(tag("other"), Mode::Hard).unwrap();
     assert_eq!(log.is_purged(&entry, &DIGEST), Purged::No);
-    assert_eq!(entry.checked(), log.position(), "the next check is two loads");
+    assert_eq!(
+        entry.checked(),
+        log.moment().version(),
+        "the next check is two loads"
+    );
     log.append(tag("t"), Mode::Soft).unwrap();
     assert_eq!(log.is_purged(&entry, &DIGEST), Purged::Soft);
     assert!(entry.soft_purged());
     log.append(tag("other"), Mode::Hard).unwrap();
     assert_eq!(log.is_purged(&entry, &DIGEST), Purged::Soft, "the mark stays");
-    log.append_volatile(Selector::Key(DIGEST), Mode::Hard);
+    log.append(vec![Selector::Key(DIGEST)], Mode::Hard).unwrap();
     assert_eq!(log.is_purged(&entry, &DIGEST), Purged::Hard);
 }
 
@@ -79,12 +89,10 @@ fn no_reader_uses_an_entry_after_the_purge_returned() {
 #[test]
 fn positions_only_grow_even_when_the_clock_stands_still() {
     let log = in_memory();
-    let first = log
-        .append(vec![Selector::All, Selector::All], Mode::Soft)
-        .unwrap();
-    let second = log.append(vec![Selector::All], Mode::Soft).unwrap();
+    let first = append(&log, vec![Selector::All, Selector::All], Mode::Soft).unwrap();
+    let second = append(&log, vec![Selector::All], Mode::Soft).unwrap();
     assert!(second > first && log.position() == second);
-    assert_eq!(log.append(Vec::new(), Mode::Hard).unwrap(), second);
+    assert_eq!(append(&log, Vec::new(), Mode::Hard).unwrap(), second);
 }
 
 #[test]
@@ -112,7 +120,7 @@ fn acknowledged_purges_survive_a_restart() {
         Mode::Soft,
     )
     .unwrap();
-    let last = log.append(vec![Selector::Route("a".into())], Mode::Hard).unwrap();
+    let last = append(&log, vec![Selector::Route("a".into())], Mode::Hard).unwrap();
     let records = log.recent(10);
     drop(log);
 
@@ -121,7 +129,7 @@ fn acknowledged_purges_survive_a_restart() {
     assert_eq!(log.position(), last);
     assert_eq!(log.is_purged(&entry_at(entry), &DIGEST), Purged::Hard);
     assert_eq!(log.is_purged(&entry_at(last), &DIGEST), Purged::No);
-    assert!(log.append(tag("u"), Mode::Hard).unwrap() > last);
+    assert!(append(&log, tag("u"), Mode::Hard).unwrap() > last);
 }
 
 #[test]
@@ -165,7 +173,7 @@ fn a_corrupt_file_is_set_aside_and_what_was_stored_before_counts_as_purged() {
     {
         fs::write(&path, &damaged).unwrap();
         let later = Clock::manual(Timestamp::from_secs(2_000));
-        let (log, warning) = PurgeLog::open(Some(dir.path()), later, YEAR);
+        let (log, warning) = PurgeLog::open(Some(dir.path()), later, Rules::alone(YEAR));
         assert!(warning.unwrap().contains("set aside"), "{number}");
         let aside = dir.path().join(format!("purge.log.corrupt-{}", number + 1));
         assert_eq!(fs::read(aside).unwrap(), damaged);
@@ -182,7 +190,7 @@ fn a_directory_that_cannot_be_used_leaves_the_log_in_memory() {
     let dir = TempDir::new().unwrap();
     let blocked = dir.path().join("file");
     fs::write(&blocked, "").unwrap();
-    let (log, warning) = PurgeLog::open(Some(&blocked), clock(), YEAR);
+    let (log, warning) = PurgeLog::open(Some(&blocked), clock(), Rules::alone(YEAR));
     assert!(warning.unwrap().contains("kept in memory"));
     assert!(!log.is_durable() && log.append(vec![Selector::All], Mode::Hard).is_ok());
 }
@@ -191,7 +199,7 @@ fn a_directory_that_cannot_be_used_leaves_the_log_in_memory() {
 fn two_processes_do_not_share_a_file() {
     let dir = TempDir::new().unwrap();
     let first = open(&dir);
-    let (second, warning) = PurgeLog::open(Some(dir.path()), clock(), YEAR);
+    let (second, warning) = PurgeLog::open(Some(dir.path()), clock(), Rules::alone(YEAR));
     assert!(first.is_durable() && !second.is_durable() && warning.is_some());
 }
 
@@ -213,7 +221,11 @@ fn a_purge_that_cannot_be_written_is_in_effect_and_written_with_the_next() {
 fn trimming_at_retention_never_revives_an_entry() {
     let dir = TempDir::new().unwrap();
     let clock = clock();
-    let (log, _) = PurgeLog::open(Some(dir.path()), clock.clone(), Duration::from_secs(60));
+    let (log, _) = PurgeLog::open(
+        Some(dir.path()),
+        clock.clone(),
+        Rules::alone(Duration::from_secs(60)),
+    );
     let (purged, spared) = (
         entry_at(log.position()),
         sample::entry("b:GET h/", &[], log.position()),
@@ -221,7 +233,7 @@ fn trimming_at_retention_never_revives_an_entry() {
     log.append(tag("t"), Mode::Hard).unwrap();
     assert_eq!(log.is_purged(&spared, &DIGEST), Purged::No);
     clock.advance(Duration::from_secs(61));
-    let last = log.append(tag("u"), Mode::Hard).unwrap();
+    let last = append(&log, tag("u"), Mode::Hard).unwrap();
     assert_eq!(log.recent(10).len(), 1);
     assert_eq!(log.is_purged(&purged, &DIGEST), Purged::Hard);
     assert_eq!(
@@ -236,7 +248,11 @@ fn trimming_at_retention_never_revives_an_entry() {
 fn the_file_is_rewritten_when_most_of_it_is_of_no_use() {
     let dir = TempDir::new().unwrap();
     let clock = clock();
-    let (log, _) = PurgeLog::open(Some(dir.path()), clock.clone(), Duration::from_secs(60));
+    let (log, _) = PurgeLog::open(
+        Some(dir.path()),
+        clock.clone(),
+        Rules::alone(Duration::from_secs(60)),
+    );
     let entry = log.position();
     log.append(
         (0..1_100).map(|n| Selector::Tag(n.to_string())).collect(),
@@ -246,7 +262,7 @@ fn the_file_is_rewritten_when_most_of_it_is_of_no_use() {
     let size = || fs::metadata(dir.path().join("purge.log")).unwrap().len();
     let before = size();
     clock.advance(Duration::from_secs(61));
-    let last = log.append(tag("u"), Mode::Hard).unwrap();
+    let last = append(&log, tag("u"), Mode::Hard).unwrap();
     assert!(size() < before / 100);
     drop(log);
     let log = open(&dir);
@@ -261,12 +277,8 @@ fn the_file_is_rewritten_when_most_of_it_is_of_no_use() {
 #[test]
 fn too_many_records_become_a_purge_of_everything_older() {
     let log = in_memory();
-    let first = log
-        .append(
-            (0..10).map(|n| Selector::Tag(n.to_string())).collect(),
-            Mode::Soft,
-        )
-        .unwrap();
+    let ten = (0..10).map(|n| Selector::Tag(n.to_string())).collect();
+    let first = append(&log, ten, Mode::Soft).unwrap();
     for _ in 0..MAX_RECORDS / 1_000 {
         log.append(
             (0..1_000).map(|n| Selector::Tag(n.to_string())).collect(),
@@ -285,4 +297,67 @@ fn too_many_records_become_a_purge_of_everything_older() {
     log.append(text, Mode::Soft).unwrap();
     assert!(log.recent(usize::MAX).len() < 2 * MAX_TEXT / MAX_SELECTOR);
     assert_eq!(log.is_purged(&entry_at(before), &DIGEST), Purged::Hard);
+}
+
+/// The rules of a log that replicas share.
+fn shared() -> Rules {
+    Rules {
+        replicas: Some(Duration::from_secs(30)),
+        ..Rules::alone(YEAR)
+    }
+}
+
+/// The whole order: its first record, and its end.
+fn whole(first: u64, end: u64) -> Batch {
+    Batch {
+        first,
+        gap: false,
+        records: vec![Shipped {
+            id: Id([1; 16]),
+            position: first,
+            selector: Selector::All,
+            mode: Mode::Soft,
+        }],
+        end: Some(end),
+    }
+}
+
+#[test]
+fn a_new_replica_uses_what_others_have_stored_before_it_began() {
+    let dir = TempDir::new().unwrap();
+    let later = Clock::manual(Timestamp::from_secs(2_000));
+    let since = Timestamp::from_secs(1_500).as_micros();
+    for directory in [None, Some(dir.path())] {
+        let (log, _) = PurgeLog::open(directory, later.clone(), shared());
+        let entry = || entry_at(since + 7);
+        assert_eq!(
+            log.is_purged(&entry(), &DIGEST),
+            Purged::Hard,
+            "nothing is known yet"
+        );
+        assert!(!log.is_settled());
+        log.join(Id([1; 16]), since);
+        log.apply(whole(since, since + 9)).unwrap();
+        assert_eq!(log.is_purged(&entry(), &DIGEST), Purged::No);
+        assert_eq!(log.is_purged(&entry_at(since - 1), &DIGEST), Purged::Hard);
+        assert!(log.is_settled() && log.position() == since + 9);
+    }
+    // And after a restart, before it has asked anybody.
+    let (log, _) = PurgeLog::open(Some(dir.path()), later, shared());
+    assert_eq!(log.standing().incarnation, Some(Id([1; 16])));
+    assert_eq!(log.is_purged(&entry_at(since + 7), &DIGEST), Purged::No);
+}
+
+#[test]
+fn what_was_stored_without_replicas_counts_as_purged_with_them() {
+    let dir = TempDir::new().unwrap();
+    let alone = open(&dir);
+    let position = append(&alone, tag("other"), Mode::Hard).unwrap();
+    drop(alone);
+    let (log, _) = PurgeLog::open(Some(dir.path()), clock(), shared());
+    let since = Timestamp::from_secs(500).as_micros();
+    log.join(Id([1; 16]), since);
+    log.apply(whole(since, since)).unwrap();
+    assert_eq!(log.is_purged(&entry_at(position - 1), &DIGEST), Purged::Hard);
+    assert_eq!(log.is_purged(&entry_at(position + 1), &DIGEST), Purged::No);
 }

@@ -5,9 +5,9 @@
 //! or slow costs a caller at most the deadline of its call, and costs nothing while nobody calls. Everything that takes
 //! longer (name look-up, TCP, TLS, login, asking the sentinels, learning the slots) happens in the background.
 //!
-//! [`RedisClient`] has a [`lane`] for each runtime that calls it, so that a worker's call wakes no other thread. A lane is
-//! one [`node`] for a single server and for sentinels, and a [`cluster`] of nodes otherwise. A node keeps one
-//! [`connection`] to its server up.
+//! [`RedisClient`] has a lane (`lane.rs`) for each runtime that calls it, so that a worker's call wakes no other thread. A lane is
+//! one node for a single server and for sentinels, and a cluster of nodes otherwise. A node keeps one
+//! connection to its server up.
 
 mod backoff;
 mod client;

@@ -15,7 +15,7 @@ use super::super::key::{Key, KeyParts};
 use super::super::level::testing::{Behaviour, TestLevel};
 use super::super::life::Life;
 use super::super::partition::Partition;
-use super::super::purge::{Mode, PurgeLog, Selector};
+use super::super::purge::{Mode, PurgeLog, Rules, Selector};
 use super::super::vary::Nominated;
 use super::super::verdict::MissReason;
 use super::*;
@@ -64,7 +64,7 @@ impl Stage {
         let tasks = Tasks::new();
         tiers.run(&tasks);
         tiers.opened().await;
-        let (purges, _) = PurgeLog::open(None, clock.clone(), Duration::from_secs(3600));
+        let (purges, _) = PurgeLog::open(None, clock.clone(), Rules::alone(Duration::from_secs(3600)));
         let settings = config::Cache {
             memory: Some(memory),
             lower: Vec::new(),
@@ -120,7 +120,7 @@ impl Stage {
                 stale_if_error: Duration::from_secs(3600),
                 ..sample::life()
             },
-            position: self.cache.purges.position(),
+            moment: self.cache.purges.moment(),
             public,
             sensitive: false,
             stored_at: self.clock.now(),

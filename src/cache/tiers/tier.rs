@@ -33,7 +33,7 @@ const LARGE: usize = 128 * 1024;
 /// One level and what stands before it.
 #[derive(Debug)]
 pub(in crate::cache) struct Tier {
-    pub(super) level: Arc<dyn Level>,
+    pub(in crate::cache) level: Arc<dyn Level>,
     pub(in crate::cache) id: LevelId,
     pub(super) queue: Queue,
     pub(in crate::cache) metrics: Arc<LevelMetrics>,
@@ -59,7 +59,7 @@ pub(super) enum Told {
 
 /// Parts that a tier is made of.
 pub(super) struct Parts {
-    pub(super) level: Arc<dyn Level>,
+    pub(in crate::cache) level: Arc<dyn Level>,
     pub(super) codec: Codec,
     pub(super) queue: Queue,
 }
@@ -151,6 +151,21 @@ impl Tier {
                 None
             }
         }
+    }
+
+    /// What the level keeps values of `digest` under.
+    pub(in crate::cache) fn level_key(&self, digest: &KeyDigest) -> LevelKey {
+        self.codec.level_key(digest)
+    }
+
+    /// Whether it keeps nothing in the clear.
+    pub(in crate::cache) fn encrypts(&self) -> bool {
+        self.codec.encrypts()
+    }
+
+    /// Whether something under `digest` is still on its way to the level.
+    pub(in crate::cache) fn is_being_written(&self, digest: &KeyDigest) -> bool {
+        self.queue.pending(digest).is_some()
     }
 
     /// Changes what it keeps, soon.

@@ -27,7 +27,7 @@ pub fn effective(config: &Config) -> Value {
         .upstreams
         .iter()
         .map(|(name, upstream)| (name.to_string(), self::upstream(upstream)));
-    json!({
+    let mut shown = json!({
         "version": 1,
         "workers": config.workers,
         "listeners": list(&config.listeners, |listener| self::listener(listener)),
@@ -41,7 +41,11 @@ pub fn effective(config: &Config) -> Value {
         "routes": list(&config.routes, |route| route::route(route)),
         "usage": {"prices": prices(&config.prices)},
         "telemetry": telemetry(&config.telemetry),
-    })
+    });
+    if let Some(cache) = shown.get_mut("cache") {
+        put(cache, "purge", config.replicas.as_ref().map(replicas));
+    }
+    shown
 }
 
 /// First 16 hex digits of the digest of the effective configuration.
@@ -277,6 +281,13 @@ fn compress(compress: Compress) -> Value {
         Compression::Lz4 => "lz4",
     };
     json!({"algorithm": algorithm, "min_size": size(compress.min_size)})
+}
+
+fn replicas(replicas: &Replicas) -> Value {
+    json!({
+        "replicas_via": text(&replicas.via),
+        "l1_cap_when_unreachable": duration(replicas.cap),
+    })
 }
 
 fn prices(prices: &Prices) -> Value {

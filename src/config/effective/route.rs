@@ -134,7 +134,11 @@ fn route_cache(rules: Option<&RouteCache>) -> Value {
             "json": words(&rules.tag_pointers),
         },
         "nondeterministic": if rules.nondeterministic { "allow" } else { "bypass" },
-        "collapse": rules.collapse,
+        "collapse": match rules.collapse {
+            Collapse::Off => json!(false),
+            Collapse::Replica => json!(true),
+            Collapse::Fleet => json!("fleet"),
+        },
         "on_last_reader_gone": match rules.on_last_reader_gone {
             LastReaderGone::Cancel => "cancel",
             LastReaderGone::Finish => "finish",

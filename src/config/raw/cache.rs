@@ -1,13 +1,12 @@
 //! `cache`: the levels and what concerns all routes.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Redis, Warm};
-use crate::config::scalar::{Later, Text};
+use super::{PurgeSettings, Redis, Warm};
+use crate::config::scalar::Text;
 use crate::config::units::{Capacity, Positive, Size};
 use crate::config::values::NameText;
 
@@ -22,7 +21,7 @@ pub struct Cache {
     /// Compression of what the levels below memory keep.
     pub compress: Option<Compress>,
     /// How purges reach replicas.
-    pub purge: Option<Later<PurgeSettings>>,
+    pub purge: Option<PurgeSettings>,
     /// What is fetched before it is asked for: each entry has a name and one of `requests`, `top_keys` and `predict`.
     #[schemars(extend("default" = []))]
     pub warm: Option<Vec<Warm>>,
@@ -124,14 +123,4 @@ pub enum CompressWord {
     Lz4,
     /// None.
     Off,
-}
-
-/// How purges reach replicas.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PurgeSettings {
-    /// Name of the level that carries them.
-    pub replicas_via: Option<Text<NameText>>,
-    /// Longest life of an entry while that level cannot be reached.
-    pub l1_cap_when_unreachable: Option<Text<Positive<Duration>>>,
 }

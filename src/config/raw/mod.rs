@@ -6,6 +6,7 @@
 
 mod cache;
 mod later;
+mod purge;
 mod redis;
 mod route;
 mod route_cache;
@@ -30,6 +31,7 @@ use super::values::{HostText, NameText};
 
 pub use cache::*;
 pub use later::*;
+pub use purge::*;
 pub use redis::*;
 pub use route::*;
 pub use route_cache::*;

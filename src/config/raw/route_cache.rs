@@ -16,6 +16,7 @@ use crate::config::units::{Positive, Share, Size};
 use crate::config::values::{CookieName, Plain, Pointer, TagText};
 
 use super::RouteTtl;
+use crate::config::model::Collapse;
 
 /// How responses of a route are cached.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -51,9 +52,11 @@ pub struct RouteCache {
     pub nondeterministic: Option<Nondeterministic>,
     /// Tags by which entries can be purged.
     pub tags: Option<Tags>,
-    /// One fill at a time per key; other requests for it wait and stream along.
+    /// `true`: one fill at a time per key; other requests for it wait and stream along. `fleet`: one among all replicas that
+    /// share a Redis level; requests of the others wait until it is in that level, at most as long as they wait for
+    /// another request's fetch, and never without Redis. `false`: everyone fetches.
     #[schemars(extend("default" = true))]
-    pub collapse: Option<bool>,
+    pub collapse: Option<Text<Collapse>>,
     /// What becomes of a fill that nobody reads any more.
     #[schemars(extend("default" = "cancel"))]
     pub on_last_reader_gone: Option<LastReaderGoneWord>,
@@ -328,6 +331,22 @@ impl Scalar for Beta {
         match text.parse() {
             Ok(beta) if beta > 0.0 && beta <= 1000.0 => Ok(Self(beta)),
             _ => Err(Refusal::new(format!("`{text}` is no such factor")).hint("more than 0, at most 1000")),
+        }
+    }
+}
+
+impl Scalar for Collapse {
+    const NAME: &'static str = "`true`, `false` or `fleet`";
+    const EXAMPLE: &'static str = "true";
+    const TYPES: &'static [&'static str] = &["boolean", "string"];
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match text {
+            // A bare `true` comes as `on`.
+            "true" | "on" => Ok(Self::Replica),
+            "false" | "off" => Ok(Self::Off),
+            "fleet" => Ok(Self::Fleet),
+            _ => Err(Refusal::new(format!("unknown value `{text}`")).hint("`true`, `false` or `fleet`")),
         }
     }
 }

@@ -4,6 +4,7 @@ mod ambiguity;
 mod cache;
 mod context;
 mod levels;
+mod purge;
 mod redis;
 mod route;
 mod route_cache;
@@ -44,7 +45,12 @@ pub(super) fn resolve(cx: &mut Cx<'_>, raw: raw::File) -> Option<Config> {
     let admin = admin(cx, &root.key("admin"), raw.admin.unwrap_or_default());
     let mut raw_cache = raw.cache;
     let raw_warm = raw_cache.as_mut().and_then(|cache| cache.warm.take());
+    let raw_purge = raw_cache.as_mut().and_then(|cache| cache.purge.take());
+    let before = cx.found.len();
     let cache = cache::resolve(cx, &root.key("cache"), raw_cache);
+    // Whether a level has the name is only known when all levels are.
+    let lower = (cx.found.len() == before).then_some(cache.lower.as_slice());
+    let replicas = purge::resolve(cx, &root.key("cache").key("purge"), raw_purge, lower);
     let upstreams = upstream::resolve(cx, &root, raw.upstreams);
     let routes = route::resolve(cx, &root, raw.routes, &upstreams, &cache);
     let warm = warm::resolve(
@@ -67,6 +73,7 @@ pub(super) fn resolve(cx: &mut Cx<'_>, raw: raw::File) -> Option<Config> {
             .collect::<BTreeMap<_, _>>(),
         cache,
         warm: warm.into(),
+        replicas,
         routes: routes.into_iter().map(Arc::new).collect(),
         prices,
         telemetry: telemetry?,

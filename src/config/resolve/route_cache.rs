@@ -8,8 +8,8 @@ use http::{HeaderName, Method};
 
 use super::{Cx, to_usize};
 use crate::config::model::{
-    Adaptive, BodyKey, Cache, Heuristic, LastReaderGone, PrincipalSource, QueryRule, RouteCache, Share, Ttl,
-    VaryRules,
+    Adaptive, BodyKey, Cache, Collapse, Heuristic, LastReaderGone, LowerLevel, PrincipalSource, QueryRule,
+    RouteCache, Share, Ttl, VaryRules,
 };
 use crate::config::raw;
 use crate::config::scalar::{Scalar, Text};
@@ -46,6 +46,7 @@ pub(super) fn resolve(
         raw::Mode::WriteOnly => (false, true),
         raw::Mode::Off => return None,
     };
+    let collapse = collapse(cx, at, raw.collapse, cache);
     let default_tags = || {
         vec![
             HeaderName::from_static("surrogate-key"),
@@ -74,7 +75,7 @@ pub(super) fn resolve(
             .collect(),
         tag_headers: tags.header.map_or_else(default_tags, names),
         tag_pointers,
-        collapse: raw.collapse.unwrap_or(true),
+        collapse,
         on_last_reader_gone: match raw.on_last_reader_gone {
             None | Some(raw::LastReaderGoneWord::Cancel) => LastReaderGone::Cancel,
             Some(raw::LastReaderGoneWord::Finish) => LastReaderGone::Finish,
@@ -152,6 +153,22 @@ fn methods(cx: &mut Cx<'_>, at: &At<'_>, raw: Option<Vec<Text<Method>>>) -> Vec<
     }
     let sound = cx.required_list(at, "methods", Some(raw), "`mode: \"off\"` switches the cache off");
     sound.into_iter().map(|method| method.0).collect()
+}
+
+fn collapse(cx: &mut Cx<'_>, at: &At<'_>, raw: Option<Text<Collapse>>, cache: &Cache) -> Collapse {
+    let collapse = raw.map_or(Collapse::Replica, |text| text.0);
+    let shared = cache
+        .lower
+        .iter()
+        .any(|level| matches!(level, LowerLevel::Redis(_)));
+    if collapse == Collapse::Fleet && !shared {
+        cx.problem(
+            &at.key("collapse"),
+            "replicas agree in a Redis level, and there is none",
+        )
+        .hint("add a level `redis: {name: .., url: ..}` to `cache.levels`, or write `true`");
+    }
+    collapse
 }
 
 fn max_object(cx: &mut Cx<'_>, at: &At<'_>, raw: Option<Text<Positive<Size>>>, cache: &Cache) -> u64 {

@@ -193,7 +193,11 @@ const IN_A_ROUTE: &[(&str, &str)] = &[
     ),
     (
         "cache: {collapse: 'yes'}",
-        "6:23 routes[0].cache.collapse: expected true or false, found the text `yes`",
+        "6:23 routes[0].cache.collapse: unknown value `yes` | `true`, `false` or `fleet`",
+    ),
+    (
+        "cache: {collapse: fleet}",
+        "6:23 routes[0].cache.collapse: replicas agree in a Redis level, and there is none | add a level `redis: {name: .., url: ..}` to `cache.levels`, or write `true`",
     ),
     (
         "cache:",

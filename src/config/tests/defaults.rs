@@ -29,7 +29,7 @@ fn defaults() {
         rules.read
             && rules.write
             && rules.nondeterministic
-            && rules.collapse
+            && rules.collapse == Collapse::Replica
             && !rules.client_control
             && rules.vary.query.verbatim
     );

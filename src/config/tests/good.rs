@@ -182,7 +182,7 @@ fn rules_of_routes(routes: &[Arc<Route>]) {
     assert_eq!(rules.tag_pointers, ["/model"]);
     assert_eq!((rules.refresh_ahead, rules.min_uses), (Some(1.5), 3));
     assert!(rules.sensitive && !routes[1].cache.as_ref().unwrap().sensitive);
-    assert!(!rules.vary.query.verbatim && rules.client_control && !rules.collapse);
+    assert!(!rules.vary.query.verbatim && rules.client_control && rules.collapse == Collapse::Off);
     assert!(routes[1].cache.as_ref().unwrap().vary.query.verbatim);
     let read_only = routes[2].cache.as_ref().unwrap();
     assert!(!read_only.write);

@@ -71,7 +71,6 @@ const LATER_IN_AN_UPSTREAM: &[(&str, &str)] = &[
 
 /// Lines that stand in line 5, and where it is refused.
 const LATER_AT_THE_TOP: &[(&str, &str)] = &[
-    ("cache: {purge: {replicas_via: fleet}}", "5:9 cache.purge"),
     (
         "telemetry: {otlp: {endpoint: 'http://c:1', genai: true}}",
         "5:51 telemetry.otlp.genai",

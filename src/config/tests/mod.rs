@@ -6,6 +6,7 @@ mod good;
 mod hostile;
 mod keyring;
 mod later;
+mod purge;
 mod redis;
 mod several;
 mod warm;

@@ -7,7 +7,7 @@ use super::super::exposition::Format;
 use super::super::families::{self, Kind};
 use super::super::metrics::BuildInfo;
 use super::super::record::CacheResult;
-use super::super::samples::{EndpointCount, LevelSample};
+use super::super::samples::{EndpointCount, LevelSample, PurgeLogSample, ReplicationSample};
 use super::super::usage::{TokenRecord, TokenSource, Tokens};
 use super::super::{Event, Telemetry, fixture};
 use crate::clock::Clock;
@@ -163,7 +163,7 @@ fn events_guards_and_owners_figures_show() {
     telemetry.emit(Event::Purged {
         scope: "glob",
         matched: 3,
-        position: 9,
+        position: Some(9),
     });
     telemetry.emit(Event::RequestRefused { reason: "bad-host" });
     telemetry.watch_level("l1", || LevelSample {
@@ -178,7 +178,16 @@ fn events_guards_and_owners_figures_show() {
             endpoints: 2,
         }]
     });
-    telemetry.watch_purge_log(|| 9);
+    telemetry.watch_purge_log(|| PurgeLogSample {
+        position: 9,
+        replication: Some(ReplicationSample {
+            up: true,
+            lag: 0.5,
+            unpublished: 2,
+            replicas: 3,
+            incarnations: 4,
+        }),
+    });
     let _connection = telemetry.listener("http").connection_opened();
     let _request = telemetry.request_started();
     let text = text(&telemetry);
@@ -194,6 +203,11 @@ fn events_guards_and_owners_figures_show() {
         r#"outrigger_cache_evictions_total{level="l1"} 7"#,
         r#"outrigger_upstream_endpoints{upstream="hub",state="healthy"} 2.0"#,
         "outrigger_purge_log_position 9.0",
+        "outrigger_purge_replication_up 1.0",
+        "outrigger_purge_replication_lag_seconds 0.5",
+        "outrigger_purge_replication_unpublished 2.0",
+        "outrigger_purge_replication_replicas 3.0",
+        "outrigger_purge_replication_incarnations_total 4",
         r#"outrigger_connections{listener="http"} 1.0"#,
         "outrigger_http_server_active_requests 1.0",
         r#"outrigger_build_info{version="1.2.3",commit="abc"} 1.0"#,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger::cache::engine::Cache;
-use outrigger::cache::purge::{Mode, PurgeLog, Selector};
+use outrigger::cache::purge::{self, Mode, PurgeLog, Selector};
 use outrigger::clock::{Clock, Timestamp};
 use outrigger::config::{self, Environment};
 use outrigger::control::reload;
@@ -60,7 +60,7 @@ impl Stage {
                 commit: "model",
             },
         );
-        let (purges, warning) = PurgeLog::open(None, clock.clone(), Duration::MAX);
+        let (purges, warning) = PurgeLog::open(None, clock.clone(), purge::Rules::alone(Duration::MAX));
         assert_eq!(warning, None);
         let cache = Cache::new(&config.cache, purges, clock.clone());
         let bound = fleet::bind(&config.listeners, 1).unwrap();

@@ -10,6 +10,7 @@ pub(super) use super::super::*;
 use crate::cache::entry::{Entry, NewEntry, Notes, sample};
 use crate::cache::fixture::headers;
 use crate::cache::life::Life;
+use crate::cache::purge::Moment;
 use crate::cache::usage::Usage;
 use crate::config::keyring::{KeySecret, RingKey};
 use crate::telemetry::usage::Tokens;
@@ -147,7 +148,7 @@ impl Answer<'_> {
             },
             body: &[Bytes::copy_from_slice(self.body)],
             life: self.life,
-            position: self.position,
+            moment: Moment::elsewhere(self.position),
             public: true,
             sensitive: self.sensitive,
             stored_at: Timestamp::from_micros(5_000_001),

@@ -7,7 +7,7 @@ use crate::cache::control::RequestControl;
 use crate::cache::engine::{Cache, Lookup};
 use crate::cache::entry::sample;
 use crate::cache::life::Life;
-use crate::cache::purge::{Mode, PurgeLog, Selector};
+use crate::cache::purge::{Mode, Moment, PurgeLog, Rules, Selector};
 use crate::cache::verdict::MissReason;
 use crate::clock::Clock;
 use crate::config;
@@ -131,7 +131,12 @@ fn nothing_is_fresh_for_longer_because_of_another_clock() {
             ..Answer::default()
         };
         let entry = answer.entry();
-        Slot::new(sample::refreshed_at(&entry, life, 4, stored_at))
+        Slot::new(sample::refreshed_at(
+            &entry,
+            life,
+            Moment::elsewhere(4),
+            stored_at,
+        ))
     };
     let codec = codec(Compression::Off, None);
     let latest = NOW.plus(MAX_SKEW);
@@ -152,7 +157,7 @@ fn nothing_is_fresh_for_longer_because_of_another_clock() {
 #[test]
 fn a_value_from_before_a_purge_is_found_to_be_purged() {
     let clock = Clock::manual(NOW);
-    let (purges, _) = PurgeLog::open(None, clock.clone(), Duration::from_secs(3600));
+    let (purges, _) = PurgeLog::open(None, clock.clone(), Rules::alone(Duration::from_secs(3600)));
     let levels = config::Cache {
         memory: None,
         lower: Vec::new(),

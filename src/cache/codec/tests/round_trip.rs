@@ -10,6 +10,7 @@ use super::fixture::*;
 use crate::cache::codec::NotSealed;
 use crate::cache::entry::{Entry, NewEntry, Notes};
 use crate::cache::life::Life;
+use crate::cache::purge::Moment;
 use crate::cache::slot::Slot;
 use crate::cache::vary::Nominated;
 use crate::clock::Timestamp;
@@ -125,7 +126,7 @@ fn entry(full_key: Vec<u8>) -> impl Strategy<Value = Arc<Entry>> {
                 },
                 body: &[Bytes::copy_from_slice(first), Bytes::copy_from_slice(second)],
                 life,
-                position,
+                moment: Moment::elsewhere(position),
                 public,
                 sensitive,
                 stored_at: Timestamp::from_micros(stored_at),

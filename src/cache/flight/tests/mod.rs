@@ -17,7 +17,7 @@ use super::*;
 const KEY: KeyDigest = KeyDigest([1; 32]);
 const WINDOW: usize = 1024;
 const BEGAN: Beginning = Beginning {
-    position: 1,
+    moment: Moment::elsewhere(1),
     at: Timestamp::from_secs(1),
 };
 const FAILED: FlightError = FlightError {
