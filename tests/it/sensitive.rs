@@ -76,8 +76,7 @@ impl Stage {
             .routes(ROUTES)
     }
 
-    /// A sidecar with a keyring of these keys, in front of an empty disk. To it, what was filled by those that were
-    /// started before counts as purged: its purge log begins now.
+    /// A sidecar with a keyring of these keys, in front of an empty disk.
     async fn sidecar(&self, ids: &[&str]) -> Sidecar {
         let config = self.config(", encrypt: {keyring_file: \"@DIR@/keyring.yaml\"}");
         Sidecar::start_with_files(&config, &[("keyring.yaml", &ring(ids))]).await
@@ -86,8 +85,7 @@ impl Stage {
     /// Waits until Redis has this many values.
     async fn keeps(&self, values: usize) {
         eventually(&format!("{values} values in Redis"), async || {
-            let size: usize = self.redis.command("DBSIZE").await;
-            (size == values).then_some(())
+            (self.redis.values().await.len() == values).then_some(())
         })
         .await;
     }
@@ -95,12 +93,16 @@ impl Stage {
     /// Whether `text` is in a key or a value in Redis, or in its files.
     async fn has(&self, text: &str) -> bool {
         let keys: Vec<Vec<u8>> = self.redis.command("KEYS *").await;
-        for key in &keys {
-            let value: Vec<u8> = self.redis.send(&[b"GET", key]).await;
-            if contains(key, text) || contains(&value, text) {
+        if keys.iter().any(|key| contains(key, text)) {
+            return true;
+        }
+        for key in self.redis.values().await {
+            let value: Vec<u8> = self.redis.send(&[b"GET", key.as_bytes()]).await;
+            if contains(&value, text) {
                 return true;
             }
         }
+        // What other keys hold, the purge log's, is in the files as well.
         directory_has(self.redis.directory(), text)
     }
 }

@@ -112,6 +112,13 @@ impl RedisServer {
         self.send(&words).await
     }
 
+    /// The keys of a level's values: all but those of the purge log and of leases.
+    pub(crate) async fn values(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.command("KEYS *").await;
+        keys.retain(|key| !key.contains(":{purge}:") && !key.contains(":lease:"));
+        keys
+    }
+
     /// Sends a command as the user `default`.
     pub(crate) async fn send<T: FromRedisValue>(&self, words: &[&[u8]]) -> T {
         let mut command = redis::Cmd::new();
