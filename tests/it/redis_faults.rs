@@ -53,6 +53,7 @@ async fn ask(sidecar: &Sidecar, target: &str) -> Answer {
 
 /// Waits until the level is ready for calls.
 async fn opened(sidecar: &Sidecar) {
+    sidecar.joined().await;
     eventually("the level to be opened", async || {
         let value = sidecar.metric("outrigger_level_up", &[("level", "fleet")]).await;
         (value > 0.5).then_some(())

@@ -79,7 +79,9 @@ impl Stage {
     /// A sidecar with a keyring of these keys, in front of an empty disk.
     async fn sidecar(&self, ids: &[&str]) -> Sidecar {
         let config = self.config(", encrypt: {keyring_file: \"@DIR@/keyring.yaml\"}");
-        Sidecar::start_with_files(&config, &[("keyring.yaml", &ring(ids))]).await
+        let sidecar = Sidecar::start_with_files(&config, &[("keyring.yaml", &ring(ids))]).await;
+        sidecar.joined().await;
+        sidecar
     }
 
     /// Waits until Redis has this many values.
@@ -183,6 +185,7 @@ async fn a_canary_of_a_sensitive_route_is_found_nowhere() {
 async fn without_a_key_a_sensitive_answer_stays_in_memory() {
     let stage = Stage::new().await;
     let sidecar = Sidecar::start(&stage.config("")).await;
+    sidecar.joined().await;
     is_miss(&sidecar.fetch(question()).await);
     for level in ["disk", "fleet"] {
         eventually("the level to be left out", async || {

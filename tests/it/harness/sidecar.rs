@@ -190,6 +190,15 @@ impl Sidecar {
         metrics::sum(answer.text(), name, labels).unwrap_or_default()
     }
 
+    /// Waits until it follows the purge log of its replicas: the first that joins takes what it has for stale, once.
+    pub(crate) async fn joined(&self) {
+        eventually("the purge log to be joined", async || {
+            let up = self.metric("outrigger_purge_replication_up", &[]).await;
+            (up > 0.5).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until exactly `count` requests are being answered.
     pub(crate) async fn active(&self, count: u32) {
         eventually(&format!("{count} active requests"), async || {
