@@ -3,32 +3,33 @@
 //! HTTP/1 requests are checked on their bytes, by [`super::wire`]. The HTTP/2 library has seen to framing and to
 //! connection-specific fields (RFC 9113, section 8.2.2) by itself; what is left is what the request says.
 
+use http::Method;
 use http::header::{CONTENT_LENGTH, HOST};
-use http::{Method, Request};
+use http::request::Parts;
 
 use super::wire::{Authority, Malformed, TARGET_MAX, check_origin_form};
 use crate::config::ListenerLimits;
 
-/// Whether `request`, which came by HTTP/2, may be looked at further.
+/// Whether the request of `head`, which came by HTTP/2, may be looked at further.
 ///
 /// # Errors
 /// The reason why it may not.
-pub fn admit<B>(request: &Request<B>, limits: &ListenerLimits) -> Result<(), Malformed> {
-    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+pub fn admit(head: &Parts, limits: &ListenerLimits) -> Result<(), Malformed> {
+    if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(Malformed::MethodRefused);
     }
-    if request.headers().len() > limits.headers {
+    if head.headers.len() > limits.headers {
         return Err(Malformed::TooManyHeaders);
     }
-    target(request, limits)?;
-    authority(request)?;
-    content_length(request)
+    target(head, limits)?;
+    authority(head)?;
+    content_length(head)
 }
 
-fn target<B>(request: &Request<B>, limits: &ListenerLimits) -> Result<(), Malformed> {
-    let default_port = request.uri().scheme_str().and_then(default_port);
-    let target = request
-        .uri()
+fn target(head: &Parts, limits: &ListenerLimits) -> Result<(), Malformed> {
+    let default_port = head.uri.scheme_str().and_then(default_port);
+    let target = head
+        .uri
         .path_and_query()
         .map(|target| target.as_str())
         .ok_or(Malformed::Target)?;
@@ -37,21 +38,21 @@ fn target<B>(request: &Request<B>, limits: &ListenerLimits) -> Result<(), Malfor
     }
     match default_port {
         None => Err(Malformed::Target),
-        Some(_) if target == "*" && request.method() == Method::OPTIONS => Ok(()),
+        Some(_) if target == "*" && head.method == Method::OPTIONS => Ok(()),
         Some(_) => check_origin_form(target.as_bytes()),
     }
 }
 
 /// `:authority`, `Host`, or both, if they are the same (RFC 9113, section 8.3.1).
-fn authority<B>(request: &Request<B>) -> Result<(), Malformed> {
-    let mut hosts = request.headers().get_all(HOST).iter();
+fn authority(head: &Parts) -> Result<(), Malformed> {
+    let mut hosts = head.headers.get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
         return Err(Malformed::HostRepeated);
     }
     let parse = |bytes| Authority::parse(bytes).ok_or(Malformed::Host);
-    let named = request
-        .uri()
+    let named = head
+        .uri
         .authority()
         .map(|authority| parse(authority.as_str().as_bytes()))
         .transpose()?;
@@ -59,7 +60,7 @@ fn authority<B>(request: &Request<B>) -> Result<(), Malformed> {
     match (named, host) {
         (None, None) => Err(Malformed::HostMissing),
         (Some(named), Some(host)) => {
-            let default_port = request.uri().scheme_str().and_then(default_port).unwrap_or(80);
+            let default_port = head.uri.scheme_str().and_then(default_port).unwrap_or(80);
             if named.same(&host, default_port) {
                 Ok(())
             } else {
@@ -70,8 +71,8 @@ fn authority<B>(request: &Request<B>) -> Result<(), Malformed> {
     }
 }
 
-fn content_length<B>(request: &Request<B>) -> Result<(), Malformed> {
-    let mut lengths = request.headers().get_all(CONTENT_LENGTH).iter();
+fn content_length(head: &Parts) -> Result<(), Malformed> {
+    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
     let Some(length) = lengths.next() else {
         return Ok(());
     };
@@ -102,10 +103,12 @@ mod tests {
     fn verdict(
         build: impl FnOnce(http::request::Builder) -> http::request::Builder,
     ) -> Result<(), Malformed> {
-        let request = build(Request::builder().uri("http://hub/x?y")).body(()).unwrap();
+        let request = build(http::Request::builder().uri("http://hub/x?y"))
+            .body(())
+            .unwrap();
         let mut limits = testing::listener().limits;
         limits.headers = 3;
-        admit(&request, &limits)
+        admit(&request.into_parts().0, &limits)
     }
 
     #[test]

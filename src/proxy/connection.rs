@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use http::{Request, Response};
+use http::Response;
+use http::request::Parts;
 
 use super::forwarding::Peer;
 use super::interim::InterimQueue;
@@ -31,14 +32,15 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// The body of an answer. An error in it resets the stream or closes the connection without a clean end.
     type Body: http_body::Body<Data = Bytes, Error = BoxError> + Send + Unpin + 'static;
 
-    /// Answers `request`. When `rejected` is given, `request` stands in for a malformed one (on HTTP/1 nothing of it
+    /// Answers the request of this head and body. When `rejected` is given, they stand in for a malformed one (on HTTP/1 nothing of it
     /// is the client's) and the answer should say why; the connection closes after it.
     ///
     /// The future is dropped when the client goes away.
     fn handle(
         &self,
         connection: Arc<ConnectionState>,
-        request: Request<InboundBody>,
+        head: Box<Parts>,
+        body: InboundBody,
         rejected: Option<Malformed>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -110,7 +111,10 @@ where
     let state = Arc::clone(io.state());
     let limits = &state.listener().limits;
     let scanned = Scanned::new(io, Scanner::new(limits.into()), first);
-    let service = service_fn(|request| answer(&handler, &state, request));
+    let service = service_fn(|request| {
+        let (head, body) = taken(request);
+        answer(&handler, &state, head, body)
+    });
     let connection = http1_builder(limits)
         .serve_connection(TokioIo::new(scanned), service)
         .with_upgrades();
@@ -156,7 +160,8 @@ where
         let state = Arc::clone(&state);
         service_fn(move |request| {
             let (handler, state) = (handler.clone(), Arc::clone(&state));
-            async move { answer(&handler, &state, request).await }
+            let (head, body) = taken(request);
+            async move { answer(&handler, &state, head, body).await }
         })
     };
     let connection =
@@ -207,23 +212,30 @@ where
     }
 }
 
+/// A request's head, which is large, where it stays until its end: it is handed on through many futures.
+fn taken(request: Request<Incoming>) -> (Box<Parts>, Incoming) {
+    let (head, body) = request.into_parts();
+    (Box::new(head), body)
+}
+
 /// Has one request answered, and keeps the connection's books.
 async fn answer<H: Handler>(
     handler: &H,
     state: &Arc<ConnectionState>,
-    request: Request<Incoming>,
+    head: Box<Parts>,
+    body: Incoming,
 ) -> Result<Response<Tracked<H::Body>>, Infallible> {
     let turn = Turn::begin(Arc::clone(state));
-    let http1 = request.version() < Version::HTTP_2;
-    let http10 = request.version() == Version::HTTP_10;
+    let http1 = head.version < Version::HTTP_2;
+    let http10 = head.version == Version::HTTP_10;
     let rejected = if http1 {
         // The scanner has looked at every byte of it.
         state.next_request()
     } else {
-        admission::admit(&request, &state.listener().limits).err()
+        admission::admit(&head, &state.listener().limits).err()
     };
-    let (request, watch) = InboundBody::watch(request, state);
-    let mut response = handler.handle(Arc::clone(state), request, rejected).await;
+    let (body, watch) = InboundBody::watch(&head.headers, body, state);
+    let mut response = handler.handle(Arc::clone(state), head, body, rejected).await;
     if let Some(watch) = watch {
         watch.end();
     }

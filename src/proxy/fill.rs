@@ -37,7 +37,7 @@ use crate::cache::{date, fields};
 use crate::clock::Timestamp;
 use crate::control::state::ActiveRoute;
 use crate::telemetry::record::{Attempt, TraceContext};
-use crate::upstream::{ExchangeKind, UpstreamBody};
+use crate::upstream::{ExchangeKind, RequestBody, UpstreamBody};
 
 /// A fill to be run.
 pub(crate) struct Fill {
@@ -101,7 +101,7 @@ impl Fill {
         let mut attempts = Vec::new();
         let requested = self.worker.state.clock.now();
         let outgoing = Outgoing {
-            head: &|| self.head(),
+            make: &|body| self.request(body),
             encoded: &[],
             payload: Payload::Whole(self.body.clone()),
             kind: self.kind,
@@ -265,13 +265,13 @@ impl Fill {
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
-    fn head(&self) -> Request<()> {
-        let mut head = Request::new(());
-        *head.method_mut() = self.method.clone();
-        *head.uri_mut() = self.uri.clone();
-        *head.version_mut() = self.version;
-        *head.headers_mut() = self.headers.clone();
-        head
+    fn request(&self, body: RequestBody) -> Box<Request<RequestBody>> {
+        let mut request = Box::new(Request::new(body));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.version_mut() = self.version;
+        *request.headers_mut() = self.headers.clone();
+        request
     }
 
     /// What may be served when the origin fails.

@@ -21,8 +21,8 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// A request for an upstream.
 pub(crate) struct Outgoing<'a> {
-    /// Makes the request, its body aside, for each time that it is sent.
-    pub(crate) head: &'a (dyn Fn() -> Request<()> + Sync),
+    /// Makes the request around its body, for each time that it is sent.
+    pub(crate) make: &'a (dyn Fn(RequestBody) -> Box<Request<RequestBody>> + Sync),
     /// Its header fields as HTTP/1.1 writes them, for a cluster that [speaks it](Cluster::is_http1); empty when they are
     /// in the head.
     pub(crate) encoded: &'a [u8],
@@ -56,7 +56,7 @@ pub(crate) async fn forward(
     attempts: &mut Vec<Attempt>,
 ) -> Result<Response<UpstreamBody>, ProxyError> {
     let Outgoing {
-        head,
+        make,
         encoded,
         payload,
         kind,
@@ -76,7 +76,7 @@ pub(crate) async fn forward(
         Payload::Whole(bytes) => Some(bytes.clone()),
         Payload::Stream(_) => None,
     };
-    let mut request = request(head, trace, payload);
+    let mut request = request(make, trace, payload);
     // Sending twice must not do something twice.
     let mut spare = whole.filter(|_| request.method().is_idempotent());
     let mut tried = Vec::new();
@@ -123,10 +123,10 @@ pub(crate) async fn forward(
                     (Some(unsent), kept) if tried.len() + 1 < limit => {
                         spare = kept;
                         tried.push(endpoint);
-                        *unsent
+                        unsent
                     }
                     (None, Some(again)) if closed_as_idle => {
-                        self::request(head, trace, Payload::Whole(again))
+                        self::request(make, trace, Payload::Whole(again))
                     }
                     _ => return Err(error.kind.into()),
                 };
@@ -183,19 +183,19 @@ async fn await_names(cluster: &Cluster, hash_key: &[u8], patience: Duration) -> 
 
 /// The request as it is sent, but for the span that it is sent in.
 fn request(
-    head: &(dyn Fn() -> Request<()> + Sync),
+    make: &(dyn Fn(RequestBody) -> Box<Request<RequestBody>> + Sync),
     trace: &TraceContext,
     payload: Payload,
-) -> Request<RequestBody> {
-    let mut head = head();
-    if trace.parent_id.is_none() {
-        // A state without a valid parent belongs to no trace (W3C Trace Context, section 3.3).
-        head.headers_mut().remove(TRACESTATE);
-    }
-    head.map(|()| match payload {
+) -> Box<Request<RequestBody>> {
+    let mut request = make(match payload {
         Payload::Whole(bytes) => full(bytes),
         Payload::Stream(body) => body,
-    })
+    });
+    if trace.parent_id.is_none() {
+        // A state without a valid parent belongs to no trace (W3C Trace Context, section 3.3).
+        request.headers_mut().remove(TRACESTATE);
+    }
+    request
 }
 
 /// A body in memory.

@@ -14,7 +14,8 @@
 use std::sync::Arc;
 
 use super::tracked::InboundBody;
-use http::{Request, Response};
+use http::Response;
+use http::request::Parts;
 
 use super::answer::{Answer, respond};
 use super::connection::{ConnectionState, Handler};
@@ -50,10 +51,11 @@ impl Handler for Proxy {
     async fn handle(
         &self,
         connection: Arc<ConnectionState>,
-        request: Request<InboundBody>,
+        head: Box<Parts>,
+        body: InboundBody,
         rejected: Option<Malformed>,
     ) -> Response<body::Body> {
-        let mut inbound = Inbound::new(&connection, request);
+        let mut inbound = Inbound::new(&connection, head, body);
         let mut exchange = Exchange::begin(&self.worker, &inbound);
         let answer = match answer(&mut exchange, &mut inbound, rejected).await {
             Ok(answer) => answer,

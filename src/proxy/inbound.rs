@@ -30,7 +30,7 @@ use crate::upstream::ExchangeKind;
 /// A request as it came in.
 pub(crate) struct Inbound {
     /// Its head, with `Host` always present when the request named a host.
-    pub(crate) head: Parts,
+    pub(crate) head: Box<Parts>,
     /// Its body, as far as nobody has taken it.
     body: Pending,
     /// Where it came from.
@@ -54,8 +54,7 @@ enum Pending {
 
 impl Inbound {
     /// Takes a request apart.
-    pub(crate) fn new(connection: &Arc<ConnectionState>, request: Request<InboundBody>) -> Self {
-        let (mut head, body) = request.into_parts();
+    pub(crate) fn new(connection: &Arc<ConnectionState>, mut head: Box<Parts>, body: InboundBody) -> Self {
         // HTTP/2 carries the host in `:authority`; routes, keys and upstreams read it from `Host`.
         if let Some(authority) = head.uri.authority()
             && let Ok(value) = HeaderValue::from_str(authority.as_str())
@@ -92,7 +91,7 @@ impl Inbound {
 
     /// A request that nobody sent, as it would have come in over `connection`.
     pub(crate) fn warm_up(connection: &Arc<ConnectionState>, wanted: &Wanted) -> Self {
-        let (mut head, ()) = Request::new(()).into_parts();
+        let mut head = Box::new(Request::new(()).into_parts().0);
         head.method = wanted.method.clone();
         head.uri = wanted.target.clone();
         head.headers = wanted.headers.clone();

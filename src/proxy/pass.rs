@@ -17,7 +17,7 @@ use crate::cache::verdict::RefuseReason;
 use crate::cache::{groups, invalidate, query};
 use crate::config::{QueryRule, Route};
 use crate::control::state::ActiveRoute;
-use crate::upstream::{ErrorKind, UpstreamBody};
+use crate::upstream::{ErrorKind, RequestBody, UpstreamBody};
 
 /// Forwards the request and answers with what comes back.
 pub(crate) async fn pass(
@@ -50,9 +50,9 @@ async fn ask(
     let interims = InterimSender::open(&request.connection, request.head.version, &route.config);
     let encoded = encode(route, request, &exchange.record.trace);
     let outgoing = Outgoing {
-        head: &|| match &encoded {
-            Some(encoded) => head_with(request, encoded.framing.clone()),
-            None => head(route, request),
+        make: &|body| match &encoded {
+            Some(encoded) => with_fields(request, encoded.framing.clone(), body),
+            None => outgoing(route, request, body),
         },
         encoded: encoded.as_ref().map_or(&[], |encoded| &encoded.lines),
         payload,
@@ -66,8 +66,12 @@ async fn ask(
     Ok(through(exchange, response, outcome))
 }
 
-/// The request for the upstream, without its body.
-pub(crate) fn head(route: &ActiveRoute, request: &Inbound) -> Request<()> {
+/// The request for the upstream.
+pub(crate) fn outgoing(
+    route: &ActiveRoute,
+    request: &Inbound,
+    body: RequestBody,
+) -> Box<Request<RequestBody>> {
     let fields = headers::to_upstream(
         &request.head.headers,
         &request.origin,
@@ -76,16 +80,16 @@ pub(crate) fn head(route: &ActiveRoute, request: &Inbound) -> Request<()> {
         &route.config.headers,
         || key_headers(route.config.cache.as_ref()),
     );
-    head_with(request, fields)
+    with_fields(request, fields, body)
 }
 
-fn head_with(request: &Inbound, fields: HeaderMap) -> Request<()> {
-    let mut head = Request::new(());
-    *head.method_mut() = request.head.method.clone();
-    *head.uri_mut() = request.head.uri.clone();
-    *head.version_mut() = request.head.version;
-    *head.headers_mut() = fields;
-    head
+fn with_fields(request: &Inbound, fields: HeaderMap, body: RequestBody) -> Box<Request<RequestBody>> {
+    let mut outgoing = Box::new(Request::new(body));
+    *outgoing.method_mut() = request.head.method.clone();
+    *outgoing.uri_mut() = request.head.uri.clone();
+    *outgoing.version_mut() = request.head.version;
+    *outgoing.headers_mut() = fields;
+    outgoing
 }
 
 /// Sends `outgoing`; a failure of the client's own body is told from one of the upstream.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Request;
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -107,23 +107,24 @@ pub struct InboundBody {
 }
 
 impl InboundBody {
-    /// Puts the body of `request` under watch. Not watched are requests without a body, and gRPC: its streams stay
-    /// open and silent for as long as both sides like.
+    /// Puts `body` under watch, which came with `fields`. Not watched are requests without a body, and gRPC: its streams
+    /// stay open and silent for as long as both sides like.
     pub(super) fn watch(
-        request: Request<Incoming>,
+        fields: &HeaderMap,
+        body: Incoming,
         state: &Arc<ConnectionState>,
-    ) -> (Request<Self>, Option<Arc<BodyWatch>>) {
-        let grpc = |request: &Request<Incoming>| {
-            let media_type = request.headers().get(CONTENT_TYPE);
+    ) -> (Self, Option<Arc<BodyWatch>>) {
+        let grpc = || {
+            let media_type = fields.get(CONTENT_TYPE);
             media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(b"application/grpc"))
         };
-        let watched = !request.body().is_end_stream() && !grpc(&request);
+        let watched = !body.is_end_stream() && !grpc();
         let watch = watched.then(|| Arc::new(BodyWatch::begin(Arc::clone(state))));
         (
-            request.map(|body| Self {
+            Self {
                 body,
                 watch: watch.clone(),
-            }),
+            },
             watch,
         )
     }

@@ -32,14 +32,14 @@ pub(crate) async fn tunnel(
     let interims = InterimSender::open(&request.connection, request.head.version, &route.config);
     let asked = protocol.as_ref().filter(|_| client.is_some());
     let outgoing = Outgoing {
-        head: &|| {
-            let mut head = pass::head(route, request);
+        make: &|body| {
+            let mut outgoing = pass::outgoing(route, request, body);
             if let Some(protocol) = asked {
-                head.headers_mut().insert(UPGRADE, protocol.clone());
-                head.headers_mut()
-                    .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                let fields = outgoing.headers_mut();
+                fields.insert(UPGRADE, protocol.clone());
+                fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             }
-            head
+            outgoing
         },
         encoded: &[],
         payload,

@@ -78,7 +78,7 @@ impl Checker {
         let got = match spoken {
             Spoken::Http1 => {
                 let mut connection = Http1Connection::new(transport);
-                connection.begin(request, [b"", b""]).map_err(words)?;
+                connection.begin(Box::new(request), [b"", b""]).map_err(words)?;
                 let answered = poll_fn(|cx| connection.poll_head(cx, None)).await;
                 answered.map_err(words)?.status()
             }

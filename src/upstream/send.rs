@@ -63,7 +63,7 @@ impl WorkerPool {
         &self,
         cluster: &Arc<Cluster>,
         endpoint: &Arc<Endpoint>,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         manner: Manner<'_>,
     ) -> Result<Response<UpstreamBody>, SendError> {
         let Some(offer) = cluster.connector().offer(manner.kind) else {
@@ -113,13 +113,13 @@ impl WorkerPool {
                 }
                 Checkout::Http2(lease) => lease,
             };
-            match Box::pin(exchange.http2(lease, request, sent)).await {
+            match Box::pin(exchange.http2(lease, *request, sent)).await {
                 Ok(answer) => break answer,
                 Err(Broken {
                     reused: true,
                     request: Some(unsent),
                     ..
-                }) if tried < CONNECTIONS_TRIED => request = unwatched(*unsent),
+                }) if tried < CONNECTIONS_TRIED => request = Box::new(unwatched(*unsent)),
                 Err(broken) => return Err(broken.into()),
             }
         };
@@ -146,7 +146,7 @@ impl Exchange<'_> {
     fn begin_http1(
         &self,
         connection: &mut Http1Connection,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
     ) -> Result<(), Broken> {
         let Manner {
             encoded,
@@ -307,11 +307,11 @@ impl From<Broken> for SendError {
     }
 }
 
-fn unsent(failure: Failure, request: Request<RequestBody>) -> SendError {
+fn unsent(failure: Failure, request: Box<Request<RequestBody>>) -> SendError {
     SendError {
         kind: failure.kind,
         reused: false,
-        request: Some(Box::new(request)),
+        request: Some(request),
         source: failure.source,
     }
 }

@@ -184,7 +184,9 @@ impl Bench {
         manner: Manner<'_>,
     ) -> Result<Response<UpstreamBody>, SendError> {
         let endpoint = self.endpoint();
-        self.pool.send(&self.cluster, &endpoint, request, manner).await
+        self.pool
+            .send(&self.cluster, &endpoint, Box::new(request), manner)
+            .await
     }
 
     /// Sends a GET and reads the answer to its end.

@@ -1,6 +1,7 @@
 //! Tests of binding and accepting.
 
-use http::{Request, Response};
+use http::Response;
+use http::request::Parts;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,7 +21,8 @@ impl Handler for Fine {
     async fn handle(
         &self,
         _: Arc<ConnectionState>,
-        _: Request<InboundBody>,
+        _: Box<Parts>,
+        _: InboundBody,
         _: Option<Malformed>,
     ) -> Response<Self::Body> {
         Response::new(

@@ -111,13 +111,11 @@ impl Http1Connection {
     /// When the request cannot be expressed.
     pub(super) fn begin(
         &mut self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         encoded: [&[u8]; 2],
     ) -> Result<(), Failure> {
-        let (head, body) = request.into_parts();
-        self.outbox.put(&head, encoded, body)?;
-        self.method = head.method;
-        Ok(())
+        self.method.clone_from(request.method());
+        self.outbox.put(request, encoded)
     }
 
     /// Sends the request on and waits for the final response head.

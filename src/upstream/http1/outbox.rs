@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, request};
+use http::{HeaderMap, HeaderName, Request};
 use http_body::Body;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
@@ -77,9 +77,8 @@ impl Outbox {
     /// When its length is malformed.
     pub(super) fn put(
         &mut self,
-        head: &request::Parts,
+        request: Box<Request<RequestBody>>,
         encoded: [&[u8]; 2],
-        body: RequestBody,
     ) -> Result<(), Failure> {
         self.encoded.clear();
         self.encoded.shrink_to(KEPT);
@@ -88,13 +87,13 @@ impl Outbox {
         self.body = None;
         self.moved = None;
         self.head_alone = true;
-        self.encode_head(head);
+        self.encode_head(&request);
         for fields in encoded {
             self.encoded.extend_from_slice(fields);
         }
-        let declared = declared_length(&head.headers)?;
-        let length = declared.or(body.size_hint().exact());
-        if body.is_end_stream() {
+        let declared = declared_length(request.headers())?;
+        let length = declared.or(request.body().size_hint().exact());
+        if request.body().is_end_stream() {
             // A body that lacks what was declared must not leave the endpoint waiting for it.
             if declared.is_some_and(|length| length > 0) {
                 return Err(Failure::new(
@@ -105,7 +104,7 @@ impl Outbox {
         } else {
             let framing = match length {
                 Some(length) => Framing::Length(length),
-                None => Framing::Chunked(announced(&head.headers)),
+                None => Framing::Chunked(announced(request.headers())),
             };
             match (&framing, declared) {
                 (Framing::Chunked(_), _) => self.field(TRANSFER_ENCODING.as_str(), b"chunked"),
@@ -116,6 +115,7 @@ impl Outbox {
                 (Framing::Length(_), Some(_)) => {}
             }
             self.moved = Some(Instant::now());
+            let body = request.into_body();
             self.body = Some(Outgoing { body, framing });
         }
         self.encoded.extend_from_slice(b"\r\n");
@@ -201,13 +201,17 @@ impl Outbox {
         Poll::Ready(Ok(()))
     }
 
-    fn encode_head(&mut self, head: &request::Parts) {
-        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-        self.encoded.extend_from_slice(head.method.as_str().as_bytes());
+    fn encode_head(&mut self, request: &Request<RequestBody>) {
+        let target = request
+            .uri()
+            .path_and_query()
+            .map_or("/", |target| target.as_str());
+        self.encoded
+            .extend_from_slice(request.method().as_str().as_bytes());
         self.encoded.push(b' ');
         self.encoded.extend_from_slice(target.as_bytes());
         self.encoded.extend_from_slice(b" HTTP/1.1\r\n");
-        for (name, value) in &head.headers {
+        for (name, value) in request.headers() {
             // The framing is ours to tell.
             if *name != TRANSFER_ENCODING {
                 self.field(name.as_str(), value.as_bytes());

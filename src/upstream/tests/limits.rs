@@ -91,7 +91,7 @@ async fn an_idle_connection_makes_room_for_another_worker() {
     let sent = other.send(
         &bench.cluster,
         &endpoint,
-        get("/"),
+        Box::new(get("/")),
         bench.manner(ExchangeKind::Ordinary),
     );
     assert_eq!(read(sent.await.unwrap()).await.unwrap(), "ok");

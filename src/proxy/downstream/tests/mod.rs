@@ -63,7 +63,8 @@ impl Handler for Site {
     async fn handle(
         &self,
         connection: Arc<ConnectionState>,
-        mut request: Request<InboundBody>,
+        head: Box<Parts>,
+        body: InboundBody,
         rejected: Option<Malformed>,
     ) -> Response<Body> {
         self.calls.fetch_add(1, Ordering::Relaxed);
@@ -71,6 +72,7 @@ impl Handler for Site {
         if let Some(reason) = rejected {
             return text(reason.status(), reason.as_str());
         }
+        let mut request = Request::from_parts(*head, body);
         match request.uri().path() {
             "/hang" => std::future::pending().await,
             "/body" => match whole(request.into_body()).await {
