@@ -37,6 +37,10 @@ use outrigger::clock::Timestamp;
 use outrigger::config::{self, Environment, EvictionPolicy, MemoryLevel, Route, RouteCache};
 use outrigger::route::Router;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Entries that the memory level holds.
 const ENTRIES: usize = 100_000;
 /// Walks over all entries in an order without locality; has no factor in common with `ENTRIES`.
