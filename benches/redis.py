@@ -7,8 +7,8 @@
 load waiting for it; a latency counts from the moment at which the request was due. The keys are so many, and the memory
 level so small, that nearly every request is answered from Redis; the share that was is shown.
 
-Needs nginx and redis-server (Debian: nginx-light, redis-server), Linux and two cores. The sidecar has one core, the load,
-the origin and Redis share the other.
+Needs nginx, wrk and redis-server (Debian: nginx-light, wrk, redis-server), Linux and two cores. The sidecar has one
+core, the load, the origin and Redis share the other.
 """
 
 import argparse
@@ -26,11 +26,21 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from compare import BODY, PATIENCE, Proxy, cpu_seconds, free_port, get, nginx, pin, running
+from compare import BODY, PATIENCE, Proxy, awake, cpu_seconds, free_port, get, nginx, pin, running
 
 RATE = 2000
 CONNECTIONS = 16
 KEYS = 20_000
+MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+
+# As in `Load`: all keys before one comes again.
+LUA = """
+    local number = 0
+    request = function()
+        number = number + 1
+        return wrk.format("GET", "/item/" .. (number * 7919 % {keys}))
+    end
+"""
 
 ORIGIN = """
     server {{ listen 127.0.0.1:{port} backlog=4096;
@@ -56,7 +66,7 @@ routes:
 
 def main() -> int:
     arguments = parse()
-    missing = [tool for tool in ("nginx", "redis-server") if not shutil.which(tool)]
+    missing = [tool for tool in ("nginx", "redis-server", "wrk") if not shutil.which(tool)]
     if missing:
         print(f"please install: {' '.join(missing)}", file=sys.stderr)
         return 2
@@ -86,7 +96,7 @@ def measure(arguments: argparse.Namespace, directory: Path) -> None:
     pin(arguments.load_core)
     with redis.running(), running(origin, arguments.load_core), running(sidecar, arguments.proxy_core) as pid:
         fill(port, redis)
-        hits(arguments, port, admin, pid)
+        hits(arguments, directory, port, admin, pid)
         trouble(arguments, port, "killed", redis.kill, redis.start)
         trouble(arguments, port, "frozen", redis.freeze, redis.thaw)
 
@@ -136,19 +146,41 @@ def fill(port: int, redis: Redis) -> None:
     raise SystemExit(f"Redis has {redis.keys()} of {KEYS} values")
 
 
-def hits(arguments: argparse.Namespace, port: int, admin: int, pid: int) -> None:
+def hits(arguments: argparse.Namespace, directory: Path, port: int, admin: int, pid: int) -> None:
+    """At 2,000 requests per second, and as fast as they go.
+
+    The CPU of a request is that of the second: at the first a core does little else than wake up and fall asleep.
+    """
+    print("| hits, 1 KiB | requests/s | p50, ms | p99, ms | CPU us/request | user | system | from Redis | failed |")
+    print("|---|---|---|---|---|---|---|---|---|")
     load = Load(port, RATE)
-    before, cpu_before = level_hits(admin), sum(cpu_seconds(pid))
-    load.run(RATE * arguments.seconds)
-    cpu, found = sum(cpu_seconds(pid)) - cpu_before, level_hits(admin) - before
-    count = len(load.latencies)
-    print(f"| {RATE}/s of 1 KiB | p50, ms | p99, ms | CPU us/request | from Redis | failed |")
-    print("|---|---|---|---|---|---|")
-    print(
-        f"| hit in Redis | {load.quantile(50):.2f} | {load.quantile(99):.2f} | {cpu / count * 1e6:.1f} "
-        f"| {found / count:.1%} | {load.failed} |\n",
-        flush=True,
-    )
+
+    def by_the_clock() -> tuple[int, float, float, int]:
+        load.run(RATE * arguments.seconds)
+        return len(load.latencies), load.quantile(50), load.quantile(99), load.failed
+
+    def flat_out() -> tuple[int, float, float, int]:
+        script = directory / "keys.lua"
+        script.write_text(LUA.format(keys=KEYS))
+        command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{arguments.seconds}s", "--latency", "-s", str(script)]
+        told = subprocess.run([*command, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=True).stdout
+        times = re.findall(r"(?:50|99)%\s+([\d.]+)(us|ms|s)", told)
+        p50, p99 = (float(value) * MILLISECONDS[unit] for value, unit in times)
+        return int(re.search(r"(\d+) requests in", told)[1]), p50, p99, told.count("Non-2xx")
+
+    for name, run in ((f"{RATE}/s", by_the_clock), ("flat out", flat_out)):
+        before, cpu_before = level_hits(admin), cpu_seconds(pid)
+        # As in compare.py: what it costs to wake a core of a virtual machine is not the proxy's.
+        with awake(arguments.load_core, arguments.proxy_core):
+            count, p50, p99, failed = run()
+        user, system = ((now - then) / count * 1e6 for now, then in zip(cpu_seconds(pid), cpu_before))
+        found = (level_hits(admin) - before) / count
+        print(
+            f"| {name} | {count / arguments.seconds:.0f} | {p50:.2f} | {p99:.2f} | {user + system:.1f} | {user:.1f} "
+            f"| {system:.1f} | {found:.1%} | {failed} |",
+            flush=True,
+        )
+    print()
 
 
 def trouble(
@@ -164,7 +196,8 @@ def trouble(
     for timer in timers:
         timer.join()
     seconds = [load.quantile(99, second) for second in range(arguments.seconds)]
-    print(f"| {what} from 2 s to {over:.0f} s, p99 in ms |" + "".join(f" {n} s |" for n in range(len(seconds))) + " failed |")
+    columns = "".join(f" {second} s |" for second in range(len(seconds)))
+    print(f"| {what} from 2 s to {over:.0f} s, p99 in ms |{columns} failed |")
     print("|---|" + "---|" * (len(seconds) + 1))
     print(f"| {what} |" + "".join(f" {p99:.1f} |" for p99 in seconds) + f" {load.failed} |\n", flush=True)
     time.sleep(6)
