@@ -658,6 +658,17 @@ pub enum Usage {
     Json(UsagePointers),
 }
 
+impl Usage {
+    /// Whose API it is, by its name in the GenAI semantic conventions; none if that is not known.
+    pub const fn provider(&self) -> Option<&'static str> {
+        match self {
+            Self::Openai => Some("openai"),
+            Self::Anthropic => Some("anthropic"),
+            Self::Off | Self::Json(_) => None,
+        }
+    }
+}
+
 /// JSON pointers to what an answer says about its tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsagePointers {
@@ -736,6 +747,8 @@ pub struct Otlp {
     pub keep_errors: bool,
     /// Requests at least this slow are kept whatever the share.
     pub keep_slower_than: Option<Duration>,
+    /// Whether spans carry the model and the tokens of an answer.
+    pub genai: bool,
 }
 
 /// Encoding of OTLP.

@@ -19,7 +19,7 @@ use crate::config::Usage;
 use crate::control::state::{ActiveRoute, Snapshot};
 use crate::telemetry::connections::ActiveRequest;
 use crate::telemetry::record::{CacheResult, RequestRecord};
-use crate::telemetry::usage::TokenSource;
+use crate::telemetry::usage::{TokenRecord, TokenSource};
 
 /// One request on its way. Dropping it records the request, whatever became of it.
 pub(crate) struct Exchange {
@@ -72,6 +72,7 @@ impl Exchange {
                 reason: "",
                 stored: false,
                 tokens: None,
+                filled: None,
                 bytes_in: 0,
                 bytes_out: 0,
                 attempts: Vec::new(),
@@ -151,7 +152,17 @@ impl Exchange {
     }
 
     fn count(&mut self, usage: &cache::usage::Usage, source: TokenSource) {
-        self.record.tokens = Some(Box::new(tokens::priced(&self.snapshot, usage, source)));
+        self.record.tokens = self.priced(usage, source);
+    }
+
+    fn priced(&self, usage: &cache::usage::Usage, source: TokenSource) -> Option<Box<TokenRecord>> {
+        let route = self.route.as_ref()?;
+        Some(Box::new(tokens::priced(
+            &self.snapshot,
+            &route.config,
+            usage,
+            source,
+        )))
     }
 
     /// What the body has shown changes what is told about the request.
@@ -167,12 +178,12 @@ impl Exchange {
             self.record.stored = false;
             self.record.reason = reason.as_str();
         }
-        // What the flight fetched is counted by its fill; who only read along was spared a fetch.
-        if self.complete
-            && !self.record.warm_up
-            && self.record.cache == CacheResult::Collapsed
-            && let Some(usage) = &epilogue.usage
-        {
+        let Some(usage) = &epilogue.usage else { return };
+        if self.record.cache != CacheResult::Collapsed {
+            // What the flight fetched is counted by its fill.
+            self.record.filled = self.priced(usage, TokenSource::Upstream);
+        } else if self.complete && !self.record.warm_up {
+            // Who only read along was spared a fetch.
             self.count(usage, TokenSource::Cache);
         }
     }

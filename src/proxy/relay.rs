@@ -128,7 +128,8 @@ impl Fill {
     fn count(&self, usage: Option<&Usage>) {
         if let Some(usage) = usage {
             let state = &self.worker.state;
-            let record = tokens::priced(&state.snapshot.load(), usage, TokenSource::Upstream);
+            let route = &self.route.config;
+            let record = tokens::priced(&state.snapshot.load(), route, usage, TokenSource::Upstream);
             state.telemetry.record_tokens(&self.route.metrics, &record);
         }
     }

@@ -13,6 +13,7 @@ use prometheus_client::collector::Collector;
 use super::access_log::AccessLog;
 use super::connections::{ActiveRequest, ListenerMetrics};
 use super::exposition::Format;
+use super::genai;
 use super::levels::LevelMetrics;
 use super::mask::Masking;
 use super::metrics::{BuildInfo, Metrics};
@@ -93,6 +94,7 @@ struct Settings {
     head: Sampler,
     keep_errors: bool,
     keep_slower_than: Option<Duration>,
+    genai: bool,
     access_log: Option<(Arc<AccessLog>, Sampler)>,
 }
 
@@ -107,6 +109,7 @@ impl Telemetry {
             head: Sampler::NEVER,
             keep_errors: false,
             keep_slower_than: None,
+            genai: false,
             access_log: None,
         };
         Arc::new(Self {
@@ -143,6 +146,7 @@ impl Telemetry {
             head: otlp.map_or(Sampler::NEVER, |otlp| Sampler::new(otlp.sample)),
             keep_errors: otlp.is_some_and(|otlp| otlp.keep_errors),
             keep_slower_than: otlp.and_then(|otlp| otlp.keep_slower_than),
+            genai: otlp.is_some_and(|otlp| otlp.genai),
             access_log,
         }));
         Ok(())
@@ -224,7 +228,11 @@ impl Telemetry {
             && let Some(exporter) = self.exporter.load().as_ref()
         {
             let name = route.map(|route| &**route.name());
-            exporter.offer(spans::of_request(name, record, &settings.masking));
+            let mut spans = spans::of_request(name, record, &settings.masking);
+            if settings.genai {
+                genai::describe(&mut spans, record);
+            }
+            exporter.offer(spans);
         }
     }
 

@@ -30,6 +30,7 @@ pub(super) fn record() -> RequestRecord {
         reason: "uri-miss",
         stored: true,
         tokens: None,
+        filled: None,
         bytes_in: 10,
         bytes_out: 20,
         attempts: vec![attempt()],

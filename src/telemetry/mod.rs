@@ -20,6 +20,7 @@ pub mod exposition;
 pub mod families;
 #[cfg(test)]
 mod fixture;
+mod genai;
 pub mod levels;
 pub mod log;
 pub mod mask;

@@ -137,6 +137,8 @@ pub struct RequestRecord {
     pub stored: bool,
     /// The tokens of the answer, when they are counted with this request: those of a fill are counted by the fill.
     pub tokens: Option<Box<TokenRecord>>,
+    /// The tokens of the answer, when the fill that this request led has counted them: for its spans alone.
+    pub filled: Option<Box<TokenRecord>>,
     /// Bytes of the request body.
     pub bytes_in: u64,
     /// Bytes of the response body.

@@ -71,6 +71,8 @@ impl TokenSource {
 /// The tokens of one answer that was given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenRecord {
+    /// Whose API gave the answer, by its name in the GenAI semantic conventions; none if that is not known.
+    pub provider: Option<&'static str>,
     /// The model as the answer names it; empty if it does not.
     pub model: String,
     /// How many.

@@ -156,6 +156,80 @@ async fn a_hit_has_no_client_span_and_an_error_is_kept_against_the_odds() {
 }
 
 #[tokio::test]
+async fn tokens_are_told_where_they_were_spent_and_where_they_were_spared() {
+    const CHAT: &str = r#"{"model":"gpt-4o","choices":[{"message":{"content":"canary"}}],
+        "usage":{"prompt_tokens":9,"completion_tokens":4}}"#;
+    let (collector, spans) = http_collector().await;
+    let origin = Origin::start().await;
+    for path in ["/v1/chat/completions", "/pass/v1/chat/completions"] {
+        origin.on(path, |_| {
+            Reply::ok(CHAT).header("content-type", "application/json")
+        });
+    }
+    let yaml = format!(
+        "telemetry:\n  otlp: {{endpoint: \"http://{}\", protocol: http/protobuf, sample: 100%, genai: true}}\n",
+        collector.address()
+    );
+    let routes = "- {name: chat, match: {path_prefix: /v1}, upstream: hub, usage: openai, \
+                  cache: {methods: [POST], ttl: 300s}}\n\
+                  - {name: pass, match: {path_prefix: /pass}, upstream: hub, usage: openai}";
+    let sidecar = Sidecar::start(&ConfigText::new(origin.address()).routes(routes).with(&yaml)).await;
+    let told = |all: &[Span]| {
+        let told = |span: &Span| {
+            let of_tokens = |key: &str| key.starts_with("gen_ai.") || key.starts_with("outrigger.saved.");
+            let keys = span.attributes.iter().map(|one| one.key.as_str());
+            keys.filter(|key| of_tokens(key))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let of_kind = |kind: SpanKind| {
+            all.iter()
+                .filter(|span| span.kind == kind as i32)
+                .map(told)
+                .collect()
+        };
+        let (server, client): (Vec<_>, Vec<_>) = (of_kind(SpanKind::Server), of_kind(SpanKind::Client));
+        (server.concat(), client.concat())
+    };
+    let about = [
+        "gen_ai.operation.name",
+        "gen_ai.provider.name",
+        "gen_ai.response.model",
+    ];
+    let spent = [
+        &about[..],
+        &["gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"],
+    ]
+    .concat();
+    let spared = [
+        &about[..],
+        &["outrigger.saved.input_tokens", "outrigger.saved.output_tokens"],
+    ]
+    .concat();
+    let mut seen = 0;
+    for (path, server, client) in [
+        ("/v1/chat/completions", vec![], spent.clone()),
+        ("/v1/chat/completions", spared, vec![]),
+        ("/pass/v1/chat/completions", vec![], spent),
+    ] {
+        sidecar.fetch(Call::json(path, r#"{"prompt":"canary"}"#)).await;
+        let expected = seen + 1 + usize::from(!client.is_empty());
+        let all = spans.reached(expected).await;
+        let found = told(&all[seen..]);
+        assert_eq!(
+            found,
+            (
+                server.iter().map(|key| (*key).to_owned()).collect(),
+                client.iter().map(|key| (*key).to_owned()).collect()
+            ),
+            "{path}"
+        );
+        assert!(!format!("{all:?}").contains("canary"));
+        seen = expected;
+    }
+}
+
+#[tokio::test]
 async fn a_dead_collector_hurts_nobody() {
     let (collector, _) = http_collector().await;
     let address = collector.address();

@@ -327,5 +327,6 @@ fn otlp(otlp: &Otlp) -> Value {
         },
         "sample": otlp.sample,
         "keep": keep,
+        "genai": otlp.genai,
     })
 }

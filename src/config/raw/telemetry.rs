@@ -43,8 +43,9 @@ pub struct Otlp {
     /// What is kept whatever the share.
     #[schemars(extend("x-restart" = true))]
     pub keep: Option<Keep>,
-    /// Attributes of the GenAI semantic conventions.
-    pub genai: Option<Later<bool>>,
+    /// Whether spans carry the model and the tokens of an answer, by the GenAI semantic conventions.
+    #[schemars(extend("default" = false, "x-restart" = true))]
+    pub genai: Option<bool>,
 }
 
 /// Encoding of OTLP.

@@ -46,5 +46,6 @@ fn otlp(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::Otlp) -> Option<Otlp> {
         sample: raw.sample.map_or(0.01, |share| share.0.0),
         keep_errors: keep.errors.unwrap_or(true),
         keep_slower_than: keep.slower_than.map(|duration| duration.0.0),
+        genai: raw.genai.unwrap_or(false),
     })
 }

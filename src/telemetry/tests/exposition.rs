@@ -65,6 +65,7 @@ fn tokens_and_dollars_are_told_by_route_model_and_source() {
     let telemetry = telemetry();
     let route = telemetry.route("chat");
     let tokens = |model: &str, source, dollars| TokenRecord {
+        provider: None,
         model: model.to_owned(),
         tokens: Tokens {
             input: 5,

@@ -47,6 +47,7 @@ fn config(address: SocketAddr, protocol: OtlpProtocol) -> model::Telemetry {
             sample: 0.0,
             keep_errors: true,
             keep_slower_than: Some(Duration::from_secs(2)),
+            genai: false,
         }),
         access_log: model::AccessLog {
             enabled: false,
