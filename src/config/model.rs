@@ -747,6 +747,8 @@ pub struct Otlp {
     pub keep_errors: bool,
     /// Requests at least this slow are kept whatever the share.
     pub keep_slower_than: Option<Duration>,
+    /// How often metrics are sent too; none: never.
+    pub metrics: Option<Duration>,
     /// Whether spans carry the model and the tokens of an answer.
     pub genai: bool,
 }

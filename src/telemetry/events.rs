@@ -13,11 +13,10 @@ use prometheus_client::collector::Collector;
 use super::access_log::AccessLog;
 use super::connections::{ActiveRequest, ListenerMetrics};
 use super::exposition::Format;
-use super::genai;
 use super::levels::LevelMetrics;
 use super::mask::Masking;
 use super::metrics::{BuildInfo, Metrics};
-use super::otlp::{Exporter, OtlpError};
+use super::otlp::{Ending, Exporter, OtlpError, genai, metrics as otlp_metrics};
 use super::record::{Attempt, LevelId, RequestRecord, TraceContext};
 pub use super::reload::ReloadResult;
 use super::routes::RouteMetrics;
@@ -27,7 +26,7 @@ use super::trace::{IdSource, Sampler};
 use super::upstreams::EndpointMetrics;
 use super::usage::TokenRecord;
 use super::warm::WarmEvent;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::model::{self, Otlp};
 use crate::tasks::Tasks;
 
@@ -83,6 +82,7 @@ pub struct Telemetry {
     metrics: Metrics,
     settings: ArcSwap<Settings>,
     exporter: ArcSwapOption<Exporter>,
+    metrics_exporter: Mutex<Option<Ending>>,
     /// Held while the log's thread is started, so that it is started once.
     access_log: Mutex<Option<Arc<AccessLog>>>,
 }
@@ -118,6 +118,7 @@ impl Telemetry {
             build,
             settings: ArcSwap::from_pointee(settings),
             exporter: ArcSwapOption::empty(),
+            metrics_exporter: Mutex::new(None),
             access_log: Mutex::new(None),
         })
     }
@@ -163,21 +164,34 @@ impl Telemetry {
         Ok(log)
     }
 
-    /// Starts sending spans; must be called on the control runtime, once: changing the collector needs a restart.
+    /// Starts sending spans, and metrics where that is asked for; must be called on the control runtime, once: changing
+    /// the collector needs a restart.
     ///
     /// # Errors
     /// When the endpoint cannot be used.
-    pub fn start_exporter(&self, config: &Otlp, tasks: &Tasks) -> Result<(), OtlpError> {
+    pub fn start_exporter(self: &Arc<Self>, config: &Otlp, tasks: &Tasks) -> Result<(), OtlpError> {
         let dropped = Arc::clone(&self.metrics.own.spans_dropped);
         let exporter = Exporter::start(config, self.build.version, tasks, dropped)?;
         self.exporter.store(Some(Arc::new(exporter)));
+        if let Some(interval) = config.metrics {
+            let telemetry = Arc::downgrade(self);
+            let ending = otlp_metrics::start(config, interval, self.build.version, telemetry, tasks)?;
+            *self.metrics_exporter.lock() = Some(ending);
+        }
         Ok(())
     }
 
-    /// Sends waiting spans and writes waiting log lines, within `limit` for both together.
+    /// Sends waiting spans and the last metrics, and writes waiting log lines, within `limit` for all together.
     pub async fn shutdown(&self, limit: Duration) {
         let exporter = self.exporter.swap(None);
+        let metrics_exporter = self.metrics_exporter.lock().take();
         let access_log = self.access_log.lock().clone();
+        let metrics = async {
+            match metrics_exporter {
+                Some(exporter) => exporter.shutdown(limit).await,
+                None => true,
+            }
+        };
         let spans = async {
             match exporter {
                 Some(exporter) => exporter.shutdown(limit).await,
@@ -190,10 +204,15 @@ impl Telemetry {
                 None => true,
             }
         };
-        let (spans, lines) = tokio::join!(spans, lines);
-        if !(spans && lines) {
-            tracing::warn!(spans, lines, "not all telemetry was flushed in time");
+        let (spans, metrics, lines) = tokio::join!(spans, metrics, lines);
+        if !(spans && metrics && lines) {
+            tracing::warn!(spans, metrics, lines, "not all telemetry was flushed in time");
         }
+    }
+
+    /// When this process began to count.
+    pub(super) fn started(&self) -> Timestamp {
+        self.metrics.own.started
     }
 
     /// The clock that records are timed by.

@@ -43,7 +43,7 @@ pub(super) struct Metrics {
 /// The metrics that this folder keeps itself, as tables of handles that are written out by [`families`].
 #[derive(Debug)]
 pub(super) struct OwnMetrics {
-    started: Timestamp,
+    pub(super) started: Timestamp,
     build: BuildInfo,
     pub(super) routes: RouteTable,
     pub(super) upstreams: UpstreamTable,

@@ -20,13 +20,12 @@ pub mod exposition;
 pub mod families;
 #[cfg(test)]
 mod fixture;
-mod genai;
 pub mod levels;
 pub mod log;
 pub mod mask;
 pub mod metrics;
+mod openmetrics;
 pub mod otlp;
-mod otlp_http;
 pub mod process;
 pub mod reasons;
 pub mod record;

@@ -319,6 +319,8 @@ fn telemetry(telemetry: &Telemetry) -> Value {
 fn otlp(otlp: &Otlp) -> Value {
     let mut keep = json!({"errors": otlp.keep_errors});
     put(&mut keep, "slower_than", otlp.keep_slower_than.map(duration));
+    let mut metrics = json!({"enabled": otlp.metrics.is_some()});
+    put(&mut metrics, "interval", otlp.metrics.map(duration));
     json!({
         "endpoint": text(&otlp.endpoint),
         "protocol": match otlp.protocol {
@@ -327,6 +329,7 @@ fn otlp(otlp: &Otlp) -> Value {
         },
         "sample": otlp.sample,
         "keep": keep,
+        "metrics": metrics,
         "genai": otlp.genai,
     })
 }

@@ -43,9 +43,24 @@ pub struct Otlp {
     /// What is kept whatever the share.
     #[schemars(extend("x-restart" = true))]
     pub keep: Option<Keep>,
+    /// Metrics for the collector.
+    #[schemars(extend("x-restart" = true))]
+    pub metrics: Option<OtlpMetrics>,
     /// Whether spans carry the model and the tokens of an answer, by the GenAI semantic conventions.
     #[schemars(extend("default" = false, "x-restart" = true))]
     pub genai: Option<bool>,
+}
+
+/// Metrics for the collector: the same as at `/metrics`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OtlpMetrics {
+    /// Whether they are sent.
+    #[schemars(extend("default" = false, "x-restart" = true))]
+    pub enabled: Option<bool>,
+    /// How often.
+    #[schemars(extend("default" = "1m", "x-restart" = true))]
+    pub interval: Option<Text<Positive<Duration>>>,
 }
 
 /// Encoding of OTLP.

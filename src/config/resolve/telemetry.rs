@@ -1,9 +1,14 @@
 //! `telemetry`.
 
+use std::time::Duration;
+
 use super::Cx;
 use crate::config::model::{AccessLog, Mask, Otlp, OtlpProtocol, Telemetry};
 use crate::config::raw;
 use crate::config::tree::At;
+
+/// How often a collector gets metrics.
+const METRICS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Resolves traces, access log and masking. None if something is missing.
 pub(super) fn resolve(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::Telemetry) -> Option<Telemetry> {
@@ -37,6 +42,8 @@ pub(super) fn resolve(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::Telemetry) -> Opti
 fn otlp(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::Otlp) -> Option<Otlp> {
     let endpoint = cx.required(at, "endpoint", raw.endpoint)?;
     let keep = raw.keep.unwrap_or_default();
+    let metrics = raw.metrics.unwrap_or_default();
+    let interval = metrics.interval.map_or(METRICS_INTERVAL, |interval| interval.0.0);
     Some(Otlp {
         endpoint: endpoint.0.to_string(),
         protocol: match raw.protocol {
@@ -46,6 +53,7 @@ fn otlp(cx: &mut Cx<'_>, at: &At<'_>, raw: raw::Otlp) -> Option<Otlp> {
         sample: raw.sample.map_or(0.01, |share| share.0.0),
         keep_errors: keep.errors.unwrap_or(true),
         keep_slower_than: keep.slower_than.map(|duration| duration.0.0),
+        metrics: metrics.enabled.unwrap_or(false).then_some(interval),
         genai: raw.genai.unwrap_or(false),
     })
 }

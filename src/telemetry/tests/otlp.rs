@@ -39,7 +39,7 @@ impl TraceService for Collector {
     }
 }
 
-fn config(address: SocketAddr, protocol: OtlpProtocol) -> model::Telemetry {
+pub(super) fn config(address: SocketAddr, protocol: OtlpProtocol) -> model::Telemetry {
     model::Telemetry {
         otlp: Some(Otlp {
             endpoint: format!("http://{address}"),
@@ -47,6 +47,7 @@ fn config(address: SocketAddr, protocol: OtlpProtocol) -> model::Telemetry {
             sample: 0.0,
             keep_errors: true,
             keep_slower_than: Some(Duration::from_secs(2)),
+            metrics: None,
             genai: false,
         }),
         access_log: model::AccessLog {
@@ -60,7 +61,7 @@ fn config(address: SocketAddr, protocol: OtlpProtocol) -> model::Telemetry {
     }
 }
 
-fn start(config: &model::Telemetry, tasks: &Tasks) -> Arc<Telemetry> {
+pub(super) fn start(config: &model::Telemetry, tasks: &Tasks) -> Arc<Telemetry> {
     let build = BuildInfo {
         version: "1.2.3",
         commit: "abc",

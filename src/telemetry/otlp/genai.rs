@@ -4,9 +4,9 @@
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::trace::SpanData;
 
-use super::mask::shortened;
-use super::record::RequestRecord;
-use super::usage::{TokenRecord, TokenSource};
+use crate::telemetry::mask::shortened;
+use crate::telemetry::record::RequestRecord;
+use crate::telemetry::usage::{TokenRecord, TokenSource};
 
 /// What a request asks a model for, by how its path ends.
 const OPERATIONS: [(&str, &str); 5] = [
@@ -22,7 +22,7 @@ const OPERATIONS: [(&str, &str); 5] = [
 /// Tokens that were paid for stand in the CLIENT span of the try that brought the answer, so that whoever adds them up
 /// over all spans adds up what was spent. An answer from the cache has cost none: its SERVER span names the model, and
 /// what was spared under a name of our own.
-pub(super) fn describe(spans: &mut [SpanData], record: &RequestRecord) {
+pub(in crate::telemetry) fn describe(spans: &mut [SpanData], record: &RequestRecord) {
     let Some(tokens) = record.tokens.as_ref().or(record.filled.as_ref()) else {
         return;
     };
@@ -81,11 +81,12 @@ fn counts(tokens: &TokenRecord, names: [&'static str; 4]) -> impl Iterator<Item 
 
 #[cfg(test)]
 mod tests {
-    use super::super::spans::of_request;
-    use super::super::usage::Tokens;
-    use super::super::{fixture, mask::Masking};
     use super::*;
     use crate::config::model::Mask;
+    use crate::telemetry::fixture;
+    use crate::telemetry::mask::Masking;
+    use crate::telemetry::spans::of_request;
+    use crate::telemetry::usage::Tokens;
 
     fn answer(source: TokenSource) -> Option<Box<TokenRecord>> {
         Some(Box::new(TokenRecord {

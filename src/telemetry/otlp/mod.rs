@@ -1,7 +1,12 @@
 //! Sends spans to a collector by OTLP: a bounded queue that requests offer their spans to, and one task that empties it.
+//! Metrics have a task of their own.
 //!
 //! A dead or slow collector costs spans, which are counted, and nothing else: offering never waits, and every export
 //! has a deadline.
+
+pub(super) mod genai;
+mod http;
+pub(super) mod metrics;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::otlp_http::CollectorClient;
+use self::http::CollectorClient;
 use crate::config::model::{Otlp, OtlpProtocol};
 use crate::tasks::Tasks;
 
@@ -42,6 +47,38 @@ pub enum OtlpError {
     /// No TLS connection can be made.
     #[error("telemetry.otlp.endpoint: {0}")]
     Tls(#[from] rustls::Error),
+    /// No gRPC client can be made.
+    #[error("telemetry.otlp.endpoint: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+}
+
+/// The end of an exporting task: it is told to send what is left and to end.
+#[derive(Debug)]
+pub(super) struct Ending {
+    finish: CancellationToken,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Ending {
+    fn new(finish: CancellationToken, task: JoinHandle<()>) -> Self {
+        Self {
+            finish,
+            task: Mutex::new(Some(task)),
+        }
+    }
+
+    /// Ends the task within `limit`. Returns whether everything was sent or counted in time.
+    pub(super) async fn shutdown(&self, limit: Duration) -> bool {
+        self.finish.cancel();
+        let Some(mut task) = self.task.lock().take() else {
+            return true;
+        };
+        let finished = tokio::time::timeout(limit, &mut task).await.is_ok();
+        if !finished {
+            task.abort();
+        }
+        finished
+    }
 }
 
 /// The workers' end of the exporter.
@@ -49,8 +86,7 @@ pub enum OtlpError {
 pub struct Exporter {
     queue: mpsc::Sender<Vec<SpanData>>,
     dropped: Arc<AtomicU64>,
-    finish: CancellationToken,
-    task: Mutex<Option<JoinHandle<()>>>,
+    ending: Ending,
 }
 
 impl Exporter {
@@ -86,8 +122,7 @@ impl Exporter {
         Ok(Self {
             queue,
             dropped,
-            finish,
-            task: Mutex::new(Some(task)),
+            ending: Ending::new(finish, task),
         })
     }
 
@@ -102,15 +137,7 @@ impl Exporter {
 
     /// Sends what waits and ends the task, within `limit`. Returns whether everything was sent or counted in time.
     pub async fn shutdown(&self, limit: Duration) -> bool {
-        self.finish.cancel();
-        let Some(mut task) = self.task.lock().take() else {
-            return true;
-        };
-        let finished = tokio::time::timeout(limit, &mut task).await.is_ok();
-        if !finished {
-            task.abort();
-        }
-        finished
+        self.ending.shutdown(limit).await
     }
 }
 
@@ -135,20 +162,25 @@ fn build(config: &Otlp) -> Result<SpanExporter, OtlpError> {
             .with_http()
             .with_http_client(CollectorClient::new(roots)?)
             .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(traces_url(&config.endpoint))
+            .with_endpoint(url(&config.endpoint, "traces"))
             .with_timeout(EXPORT_TIMEOUT)
             .build()?,
     };
     Ok(exporter)
 }
 
-/// A base URL gets the path of the OTLP/HTTP specification; a URL with a path is used as it is.
-fn traces_url(endpoint: &str) -> String {
+/// Where a signal goes. A base URL gets the signal's path of the OTLP/HTTP specification; a URL with a path is the one
+/// for traces, which others follow as far as it has the usual form.
+fn url(endpoint: &str, signal: &str) -> String {
     let after_scheme = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
-    match after_scheme.split_once('/') {
-        Some((_, path)) if !path.is_empty() => endpoint.to_owned(),
-        _ => format!("{}/v1/traces", endpoint.trim_end_matches('/')),
-    }
+    let base = match after_scheme.split_once('/') {
+        Some((_, path)) if !path.is_empty() => match endpoint.strip_suffix("/v1/traces") {
+            Some(base) => base,
+            None => return endpoint.to_owned(),
+        },
+        _ => endpoint.trim_end_matches('/'),
+    };
+    format!("{base}/v1/{signal}")
 }
 
 fn system_roots() -> RootCertStore {
