@@ -144,7 +144,7 @@ impl Tier {
             Err(error) => {
                 self.failed(&self.reading, &error);
                 // What nobody takes is of no use there.
-                if matches!(error, LevelError::TooLarge(_)) {
+                if error.is_of_the_value() {
                     self.metrics.integrity_failed();
                     self.push(*digest, Write::Remove);
                 }
@@ -233,7 +233,7 @@ impl Tier {
     }
 
     fn failed(&self, breaker: &Breaker, error: &LevelError) {
-        if !matches!(error, LevelError::TooLarge(_)) && breaker.failed() {
+        if !error.is_of_the_value() && breaker.failed() {
             self.tell(Some(error));
         }
     }
@@ -315,7 +315,11 @@ impl Tier {
 
     /// Probes do not count as calls: they tell of the level, not of the traffic.
     async fn probe_reading(&self) -> Result<(), LevelError> {
-        self.level.get(&PROBE, self.codec.max_value()).await.map(drop)
+        match self.level.get(&PROBE, self.codec.max_value()).await {
+            Err(error) if !error.is_of_the_value() => Err(error),
+            // Whatever somebody has put there, the level has answered.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     async fn probe_writing(&self) -> Result<(), LevelError> {
