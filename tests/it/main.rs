@@ -46,6 +46,7 @@ mod tokens;
 mod tracing;
 mod validate;
 mod warm;
+mod warm_below;
 mod warm_jobs;
 
 #[path = "../conformance/mod.rs"]
