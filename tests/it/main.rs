@@ -13,6 +13,7 @@ mod cache_basics;
 mod clients;
 mod collapse;
 mod disk;
+mod disk_space;
 mod documents;
 mod entries;
 mod event_streams;
