@@ -39,6 +39,7 @@ mod redis_faults;
 mod redis_level;
 mod reload;
 mod replicas;
+mod restarts;
 mod scarcity;
 mod sensitive;
 mod streaming;
