@@ -30,6 +30,9 @@ const PROBE_TTL: Duration = Duration::from_secs(10);
 /// Values from this size on are opened and sealed on a thread that may be busy for so long.
 const LARGE: usize = 128 * 1024;
 
+/// Why a write is given up while the breaker is open.
+const RESTING: &str = "resting";
+
 /// One level and what stands before it.
 #[derive(Debug)]
 pub(in crate::cache) struct Tier {
@@ -168,12 +171,25 @@ impl Tier {
         self.queue.pending(digest).is_some()
     }
 
+    /// Why it would not be given an entry now, by the names under which such writes are counted; none if nothing is known
+    /// against it. `sensitive`: of a sensitive route.
+    pub(super) fn refuses(&self, sensitive: bool) -> Option<&'static str> {
+        if sensitive && !self.encrypts() {
+            Some(NotSealed::NoKey.as_str())
+        } else {
+            self.takes_nothing().then_some(RESTING)
+        }
+    }
+
+    /// Whether writes are given up at once. Before the first probe has ended nothing is known: what comes waits for it.
+    fn takes_nothing(&self) -> bool {
+        !self.writing.allows() && self.told.lock().is_some()
+    }
+
     /// Changes what it keeps, soon.
     pub(super) fn push(&self, digest: KeyDigest, write: Write) {
-        // Before the first probe has ended nothing is known: what comes waits for it.
-        let rests = !self.writing.allows() && self.told.lock().is_some();
-        if rests {
-            self.metrics.dropped("resting", 1);
+        if self.takes_nothing() {
+            self.metrics.dropped(RESTING, 1);
         } else {
             self.metrics.dropped("queue-full", self.queue.push(digest, write));
         }
@@ -186,7 +202,7 @@ impl Tier {
             let dropped = if self.writing.allows() {
                 self.write(&job).await.err()
             } else {
-                Some("resting")
+                Some(RESTING)
             };
             if let Some(reason) = dropped {
                 self.metrics.dropped(reason, 1);
