@@ -8,6 +8,8 @@
     reason = "a benchmark that cannot be set up has nothing to measure"
 )]
 
+#[path = "hot_path/purges.rs"]
+mod purges;
 #[path = "hot_path/sealing.rs"]
 mod sealing;
 
@@ -59,6 +61,7 @@ fn main() {
     lookup(&mut criterion);
     decisions(&mut criterion);
     hit(&mut criterion);
+    purges::purges(&mut criterion);
     sealing::sealing(&mut criterion);
     criterion.final_summary();
 }
@@ -125,7 +128,7 @@ fn lookup(criterion: &mut Criterion) {
         ("w_tinylfu", EvictionPolicy::WTinyLfu),
         ("lru", EvictionPolicy::Lru),
     ] {
-        let memory = filled(policy, &keys);
+        let memory = filled(policy, &keys, Moment::default());
         let mut turn = Turn::default();
         group.bench_function(name, |bencher| bencher.iter(|| find(&memory, &keys[turn.next()])));
     }
@@ -162,7 +165,7 @@ fn decisions(criterion: &mut Criterion) {
 fn hit(criterion: &mut Criterion) {
     let router = Router::build(&routes(3));
     let route = route("shared");
-    let memory = filled(EvictionPolicy::ClockPro, &keys(&route));
+    let memory = filled(EvictionPolicy::ClockPro, &keys(&route), Moment::default());
     let headers = request_headers();
     let control = RequestControl::default();
     let paths: Vec<String> = (0..ENTRIES).map(path).collect();
@@ -224,38 +227,41 @@ fn keys(route: &Route) -> Vec<Key> {
     (0..ENTRIES).map(|n| key_of(route, &headers, &path(n))).collect()
 }
 
-/// A level that holds an entry for each key, with room to spare.
-fn filled(policy: EvictionPolicy, keys: &[Key]) -> Memory {
+/// A level that holds an entry for each key, filled at this moment of the purge log, with room to spare.
+fn filled(policy: EvictionPolicy, keys: &[Key], moment: Moment) -> Memory {
     let memory = Memory::new(&MemoryLevel {
         name: "l1".into(),
         capacity: 1 << 30,
         policy,
         max_object: 1 << 20,
     });
-    let headers = response_headers();
-    let body = [Bytes::from(vec![b'x'; BODY])];
     for key in keys {
-        let entry = Entry::build(NewEntry {
-            full_key: key.full(false),
-            label: &key.label(),
-            route: "shared".into(),
-            tenant: None,
-            tags: &[],
-            nominated: Default::default(),
-            status: StatusCode::OK,
-            headers: &headers,
-            notes: Notes::default(),
-            body: &body,
-            life: LIFE,
-            moment: Moment::default(),
-            public: false,
-            sensitive: false,
-            stored_at: NOW,
-            fetch_time: Duration::ZERO,
-        });
-        assert!(memory.put(key.primary(), entry).is_some(), "the level has room");
+        let kept = memory.put(key.primary(), entry(key, moment));
+        assert!(kept.is_some(), "the level has room");
     }
     memory
+}
+
+/// An entry for everyone under this key.
+fn entry(key: &Key, moment: Moment) -> Arc<Entry> {
+    Entry::build(NewEntry {
+        full_key: key.full(false),
+        label: &key.label(),
+        route: "shared".into(),
+        tenant: None,
+        tags: &[],
+        nominated: Default::default(),
+        status: StatusCode::OK,
+        headers: &response_headers(),
+        notes: Notes::default(),
+        body: &[Bytes::from(vec![b'x'; BODY])],
+        life: LIFE,
+        moment,
+        public: false,
+        sensitive: false,
+        stored_at: NOW,
+        fetch_time: Duration::ZERO,
+    })
 }
 
 const LIFE: Life = Life {

@@ -184,7 +184,8 @@ impl Subject<'_> {
         let rules = route.config.cache.as_ref();
         explanation.store = rules.map(|rules| {
             let level = self.snapshot.config.cache.memory.as_ref();
-            Store::of(rules, level, verdict.unstored)
+            let tiers = &self.context.state.cache.tiers;
+            Store::of(rules, level, tiers, verdict.unstored)
         });
         explanation
     }

@@ -11,6 +11,7 @@ use crate::cache::key;
 use crate::cache::partition::{Partition, partition, sources};
 use crate::cache::policy::life_by_route;
 use crate::cache::request::Keyed;
+use crate::cache::tiers::Tiers;
 use crate::cache::vary;
 use crate::config::{MemoryLevel, RouteCache, Share, Ttl};
 use crate::telemetry::mask::{Masking, REDACTED};
@@ -63,6 +64,8 @@ pub(super) struct Store {
     would: bool,
     /// Why not.
     reason: Option<&'static str>,
+    /// The same for the levels below memory, in their order.
+    below: Vec<Below>,
     /// Who decides how long a 200 is fresh: `route` or `origin`.
     life_by: &'static str,
     /// Freshness of a 200 by the route, seconds; where it adapts, the shortest.
@@ -85,6 +88,18 @@ pub(super) struct Store {
     methods: Vec<String>,
     /// `safe`, `principal`, `all` or `tenant`.
     share: &'static str,
+}
+
+/// What becomes of the origin's answer in a level below memory.
+#[derive(Serialize, ToSchema)]
+struct Below {
+    /// Its name.
+    level: String,
+    /// Whether it would be kept there, too.
+    would: bool,
+    /// Why not: `no-key` (the route is sensitive and the level does not encrypt), `resting` (the level is out of use), or
+    /// what keeps the answer out of memory.
+    reason: Option<&'static str>,
 }
 
 impl ExplainedKey {
@@ -128,6 +143,7 @@ impl Store {
     pub(super) fn of(
         rules: &RouteCache,
         level: Option<&MemoryLevel>,
+        tiers: &Tiers,
         unstored: Option<&'static str>,
     ) -> Self {
         let by_status = match &rules.ttl {
@@ -141,10 +157,19 @@ impl Store {
             Ttl::Adaptive(bounds) => Some(bounds.max.as_secs()),
             Ttl::Origin | Ttl::Fixed(_) | Ttl::ByStatus(_) => None,
         };
+        let below = tiers.refusals(rules.sensitive).map(|(level, refusal)| {
+            let reason = refusal.or(unstored);
+            Below {
+                level: level.to_owned(),
+                would: reason.is_none(),
+                reason,
+            }
+        });
         let fresh_for = life_by_route(rules, StatusCode::OK);
         Self {
             would: unstored.is_none(),
             reason: unstored,
+            below: below.collect(),
             life_by: if fresh_for.is_some() { "route" } else { "origin" },
             fresh_for: fresh_for.map(|life| life.as_secs()),
             fresh_for_at_most,

@@ -195,6 +195,10 @@ fn explained(value: &Value) -> String {
             _ => format!("no ({})", cell(store, "reason")),
         };
         rows.push(vec!["would store".to_owned(), stored]);
+        for level in array(store, "below").filter(|level| level["would"] == Value::Bool(false)) {
+            let (name, reason) = (cell(level, "level"), cell(level, "reason"));
+            rows.push(vec![String::new(), format!("not in {name} ({reason})")]);
+        }
         let life = match cell(store, "fresh_for").as_str() {
             "-" => "as the origin says".to_owned(),
             seconds => format!("{seconds} s by the route"),

@@ -13,6 +13,7 @@ mod cache_basics;
 mod clients;
 mod collapse;
 mod disk;
+mod disk_space;
 mod documents;
 mod entries;
 mod event_streams;
@@ -38,6 +39,7 @@ mod redis_faults;
 mod redis_level;
 mod reload;
 mod replicas;
+mod restarts;
 mod scarcity;
 mod sensitive;
 mod streaming;
@@ -46,6 +48,7 @@ mod tokens;
 mod tracing;
 mod validate;
 mod warm;
+mod warm_below;
 mod warm_jobs;
 
 #[path = "../conformance/mod.rs"]

@@ -4,7 +4,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::harness::{Answer, Call, ConfigText, Origin, RedisServer, Reply, Sidecar, eventually};
+use serde_json::{Value, json};
+
+use crate::explain::explain;
+use crate::harness::{
+    self, Answer, Call, ConfigText, Origin, RedisServer, Reply, Sidecar, Token, eventually, outrigger,
+};
 
 /// What must be found nowhere: in requests and answers of the sensitive route, wherever they have room for it.
 const CANARY: &str = "canary-7f3a9c";
@@ -262,4 +267,42 @@ async fn a_keyring_with_a_mistake_leaves_the_old_one_in_force() {
     is_miss(&get(&sidecar, "/secret/1").await);
     stage.keeps(1).await;
     is_hit(&get(&other, "/secret/1").await);
+}
+
+/// What is told of the levels below memory.
+async fn below(sidecar: &Sidecar, target: &str) -> Value {
+    let told = explain(sidecar, &harness::get(target)).await;
+    assert_eq!(told["store"]["would"], true, "{told}");
+    told["store"]["below"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn which_level_keeps_an_answer_is_explained() {
+    let stage = Stage::new().await;
+    let kept = |reason: Option<&str>| {
+        let level = |name: &str| json!({"level": name, "would": reason.is_none(), "reason": reason});
+        json!([level("disk"), level("fleet")])
+    };
+    let sealed = stage.sidecar(&["a"]).await;
+    assert_eq!(below(&sealed, "/secret/1").await, kept(None));
+    let plain = Sidecar::start(&stage.config("")).await;
+    plain.joined().await;
+    assert_eq!(below(&plain, "/open/1").await, kept(None));
+    assert_eq!(below(&plain, "/secret/1").await, kept(Some("no-key")));
+    // And so it is.
+    is_miss(&get(&plain, "/secret/1").await);
+    is_miss(&get(&plain, "/open/1").await);
+    stage.keeps(1).await;
+
+    let admin = format!("http://{}", plain.admin_address());
+    fs::write(plain.directory().join("token"), Token::Viewer.secret()).unwrap();
+    let url = format!("http://{}/secret/2", plain.address());
+    let target = ["--admin", &admin, "--token-file", "token", &url];
+    let printed = outrigger(plain.directory(), &[&["cache", "explain"], &target[..]].concat()).await;
+    for level in ["disk", "fleet"] {
+        assert!(
+            printed.stdout.contains(&format!("not in {level} (no-key)")),
+            "{printed:?}"
+        );
+    }
 }

@@ -95,12 +95,15 @@ pub enum LevelError {
     /// It cannot be reached, or the connection broke.
     #[error("cannot be reached: {0}")]
     Unreachable(String),
-    /// It refused: out of memory or space, read only, loading, no permission, a value of another type.
+    /// It refused: out of memory or space, read only, loading, no permission.
     #[error("refused: {0}")]
     Refused(String),
     /// The value is larger than the caller takes, or than the level keeps. That is no trouble of the level.
     #[error("the value has {0} bytes, too many")]
     TooLarge(u64),
+    /// What lies there is no value of ours but something of another type. That is no trouble of the level.
+    #[error("what lies there is no value: {0}")]
+    WrongType(String),
 }
 
 impl LevelError {
@@ -111,6 +114,12 @@ impl LevelError {
             Self::Unreachable(_) => "unreachable",
             Self::Refused(_) => "refused",
             Self::TooLarge(_) => "too-large",
+            Self::WrongType(_) => "wrong-type",
         }
+    }
+
+    /// Whether the level answered, and only what it has under this key is of no use.
+    pub const fn is_of_the_value(&self) -> bool {
+        matches!(self, Self::TooLarge(_) | Self::WrongType(_))
     }
 }

@@ -58,7 +58,8 @@ impl Level for RedisLevel {
         let mut command = redis::cmd("GETRANGE");
         // The end is inclusive.
         command.arg(&key).arg(0).arg(max_bytes);
-        let Text(bytes) = self.client.call(key.as_bytes(), &command).await?;
+        let answer = self.client.call(key.as_bytes(), &command).await;
+        let Text(bytes) = answer.map_err(of_the_value)?;
         match bytes.len() {
             // There is no empty value: what is empty does not exist.
             0 => Ok(None),
@@ -89,6 +90,14 @@ impl Level for RedisLevel {
         command.arg(&key);
         self.client.call::<u64>(key.as_bytes(), &command).await?;
         Ok(())
+    }
+}
+
+/// An error of reading a value, which may be of the value alone: a list, a hash.
+fn of_the_value(error: LevelError) -> LevelError {
+    match error {
+        LevelError::Refused(words) if words.starts_with("WRONGTYPE ") => LevelError::WrongType(words),
+        other => other,
     }
 }
 

@@ -186,6 +186,13 @@ impl Tiers {
         self.tiers.iter().map(status).collect()
     }
 
+    /// Every level's name, and why it would not be given an entry now, by the names under which writes that are given up
+    /// are counted; none if nothing is known against it. `sensitive`: of a sensitive route.
+    pub fn refusals(&self, sensitive: bool) -> impl Iterator<Item = (&str, Option<&'static str>)> {
+        let tiers = self.tiers.iter();
+        tiers.map(move |tier| (tier.level.name(), tier.refuses(sensitive)))
+    }
+
     /// The name of a level.
     pub fn name_of(&self, level: LevelId) -> Option<&str> {
         let tier = self.tiers.iter().find(|tier| tier.id == level)?;

@@ -30,6 +30,9 @@ const PROBE_TTL: Duration = Duration::from_secs(10);
 /// Values from this size on are opened and sealed on a thread that may be busy for so long.
 const LARGE: usize = 128 * 1024;
 
+/// Why a write is given up while the breaker is open.
+const RESTING: &str = "resting";
+
 /// One level and what stands before it.
 #[derive(Debug)]
 pub(in crate::cache) struct Tier {
@@ -144,7 +147,7 @@ impl Tier {
             Err(error) => {
                 self.failed(&self.reading, &error);
                 // What nobody takes is of no use there.
-                if matches!(error, LevelError::TooLarge(_)) {
+                if error.is_of_the_value() {
                     self.metrics.integrity_failed();
                     self.push(*digest, Write::Remove);
                 }
@@ -168,12 +171,25 @@ impl Tier {
         self.queue.pending(digest).is_some()
     }
 
+    /// Why it would not be given an entry now, by the names under which such writes are counted; none if nothing is known
+    /// against it. `sensitive`: of a sensitive route.
+    pub(super) fn refuses(&self, sensitive: bool) -> Option<&'static str> {
+        if sensitive && !self.encrypts() {
+            Some(NotSealed::NoKey.as_str())
+        } else {
+            self.takes_nothing().then_some(RESTING)
+        }
+    }
+
+    /// Whether writes are given up at once. Before the first probe has ended nothing is known: what comes waits for it.
+    fn takes_nothing(&self) -> bool {
+        !self.writing.allows() && self.told.lock().is_some()
+    }
+
     /// Changes what it keeps, soon.
     pub(super) fn push(&self, digest: KeyDigest, write: Write) {
-        // Before the first probe has ended nothing is known: what comes waits for it.
-        let rests = !self.writing.allows() && self.told.lock().is_some();
-        if rests {
-            self.metrics.dropped("resting", 1);
+        if self.takes_nothing() {
+            self.metrics.dropped(RESTING, 1);
         } else {
             self.metrics.dropped("queue-full", self.queue.push(digest, write));
         }
@@ -186,7 +202,7 @@ impl Tier {
             let dropped = if self.writing.allows() {
                 self.write(&job).await.err()
             } else {
-                Some("resting")
+                Some(RESTING)
             };
             if let Some(reason) = dropped {
                 self.metrics.dropped(reason, 1);
@@ -233,7 +249,7 @@ impl Tier {
     }
 
     fn failed(&self, breaker: &Breaker, error: &LevelError) {
-        if !matches!(error, LevelError::TooLarge(_)) && breaker.failed() {
+        if !error.is_of_the_value() && breaker.failed() {
             self.tell(Some(error));
         }
     }
@@ -315,7 +331,11 @@ impl Tier {
 
     /// Probes do not count as calls: they tell of the level, not of the traffic.
     async fn probe_reading(&self) -> Result<(), LevelError> {
-        self.level.get(&PROBE, self.codec.max_value()).await.map(drop)
+        match self.level.get(&PROBE, self.codec.max_value()).await {
+            Err(error) if !error.is_of_the_value() => Err(error),
+            // Whatever somebody has put there, the level has answered.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     async fn probe_writing(&self) -> Result<(), LevelError> {

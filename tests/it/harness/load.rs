@@ -38,13 +38,15 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts `clients` connections, each asking for the targets in turn.
+    /// Starts `clients` connections, each asking for the targets in turn, beginning at places that are far apart: together
+    /// they ask for all of them soon, and seldom for the same one at the same time.
     pub(crate) fn start(address: SocketAddr, clients: usize, targets: &[&str], on_close: OnClose) -> Self {
         let stop = watch::Sender::new(false);
         let report = Arc::new(watch::Sender::new(LoadReport::default()));
         let tasks = Tasks::new();
         let targets: Arc<[String]> = targets.iter().map(|target| (*target).to_owned()).collect();
-        let start = |offset: usize| {
+        let start = |index: usize| {
+            let offset = index * targets.len() / clients;
             let client = Client {
                 address,
                 targets: Arc::clone(&targets),
@@ -113,7 +115,7 @@ struct Client {
 impl Client {
     async fn run(self, offset: usize) {
         let mut connection = None;
-        for target in self.targets.iter().cycle().skip(offset % self.targets.len()) {
+        for target in self.targets.iter().cycle().skip(offset) {
             if *self.stopped.borrow() {
                 return;
             }

@@ -257,12 +257,20 @@ impl Sidecar {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self
-            .child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .expect("a running process");
-        kill(Pid::from_raw(pid), signal).expect("a process of ours");
+        kill(Pid::from_raw(self.pid()), signal).expect("a process of ours");
+    }
+
+    /// The most memory that was ever resident, bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.expect("Linux tells").trim().trim_end_matches(" kB");
+        peak.parse::<u64>().expect("a number") << 10
+    }
+
+    fn pid(&self) -> i32 {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        id.expect("a running process")
     }
 
     /// Waits for the process to end by itself.

@@ -1,6 +1,7 @@
 //! Replicas of the real binary that share a purge log over a real Redis, and what becomes of purges when it fails them.
 
 mod collapse;
+mod crashes;
 mod faults;
 mod races;
 mod topologies;
@@ -16,6 +17,9 @@ use crate::harness::{Call, ConfigText, Fault, FaultProxy, Origin, RedisServer, R
 
 /// Longest time that replicas need to find together again, on a loaded machine.
 const SOON: Duration = Duration::from_secs(2);
+
+/// A route that caches.
+const PLAIN: &str = "- {name: api, match: {path_prefix: /}, upstream: hub, cache: {mode: \"on\"}}";
 
 /// An origin whose answers are the number of its version, cacheable for a day.
 struct Versions {
@@ -56,11 +60,15 @@ impl Fleet {
     }
 
     async fn before(redis: RedisServer, cap: &str, keys: &str) -> Self {
-        let plain = "- {name: api, match: {path_prefix: /}, upstream: hub, cache: {mode: \"on\"}}";
-        Self::with_routes(redis, cap, keys, plain).await
+        Self::with_routes(redis, cap, keys, PLAIN).await
     }
 
     async fn with_routes(redis: RedisServer, cap: &str, keys: &str, routes: &str) -> Self {
+        Self::with_levels(redis, cap, "", keys, routes).await
+    }
+
+    /// The same with a line between memory and Redis in the list of levels.
+    async fn with_levels(redis: RedisServer, cap: &str, between: &str, keys: &str, routes: &str) -> Self {
         let versions = Versions::start().await;
         let (mut links, mut replicas, mut yaml) = (Vec::new(), Vec::new(), String::new());
         for _ in 0..3 {
@@ -70,7 +78,7 @@ impl Fleet {
                 "    - memory: {name: l1, capacity: 64MiB}\n",
                 &format!(
                     "    - memory: {{name: l1, capacity: 64MiB}}
-    - redis: {{name: fleet, url: \"redis://{}\"{keys}}}
+{between}    - redis: {{name: fleet, url: \"redis://{}\"{keys}}}
   purge: {{replicas_via: fleet, l1_cap_when_unreachable: {cap}}}\n",
                     link.address()
                 ),

@@ -1,14 +1,18 @@
 //! Redis fails, and no request does: the sidecar goes on from memory and from the origin, and uses Redis again when it is
 //! back, without a restart.
 
+mod refusals;
+mod topologies;
+mod values;
+
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::harness::{
-    Answer, Call, ConfigText, Fault, FaultProxy, Load, OnClose, Origin, RedisCluster, RedisSentinels,
-    RedisServer, Reply, Sidecar, eventually,
+    Answer, Call, ConfigText, Fault, FaultProxy, Load, OnClose, Origin, RedisServer, Reply, Sidecar,
+    eventually,
 };
 
 /// Targets of the load: with their bodies of 8 KiB far more than the memory level holds, so that Redis is asked.
@@ -72,6 +76,40 @@ async fn is_up(sidecar: &Sidecar, up: bool) {
         ((value > 0.5) == up).then_some(())
     })
     .await;
+}
+
+/// How often it happened to the level, by a metric and the value of its other label.
+async fn counted(sidecar: &Sidecar, name: &str, label: (&str, &str)) -> f64 {
+    sidecar.metric(name, &[("level", "fleet"), label]).await
+}
+
+/// Waits until the level is said to be degraded because of what has these words: in `/readyz?verbose`, which is 200 all
+/// the same, and in the metrics.
+async fn is_degraded_by(sidecar: &Sidecar, words: &str) {
+    let mut number = 0;
+    eventually(&format!("the level to be degraded by {words}"), async || {
+        // What nobody stores is not found to be refused.
+        number += 1;
+        assert_eq!(
+            sidecar
+                .get(&format!("/probe/{}/{number}", words.trim()))
+                .await
+                .status,
+            200
+        );
+        let answer = sidecar.admin(Call::get("/readyz?verbose")).await;
+        assert_eq!(answer.status, 200);
+        let answer = answer.json();
+        let mut checks = answer["checks"].as_array().unwrap().iter();
+        let level = checks.find(|check| check["name"] == "level fleet")?;
+        let told = level["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.contains(words));
+        (level["status"] == "degraded" && told).then_some(())
+    })
+    .await;
+    let up = sidecar.metric("outrigger_level_up", &[("level", "fleet")]).await;
+    assert!(up < 0.5, "{up}");
 }
 
 /// Load of eight clients on all targets.
@@ -182,98 +220,4 @@ async fn a_frozen_redis_delays_a_few_requests_by_the_deadline_and_then_none() {
     // Each would have waited 25 ms for the deadline; the breaker spares them that.
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     server.thaw();
-}
-
-#[tokio::test]
-async fn what_redis_refuses_is_a_miss_and_counted() {
-    let origin = origin().await;
-    let server = RedisServer::start().await;
-    let sidecar = sidecar(&origin, &url(server.address())).await;
-    is_up(&sidecar, true).await;
-    let refused = async || {
-        sidecar
-            .metric(
-                "outrigger_level_errors_total",
-                &[("level", "fleet"), ("error", "refused")],
-            )
-            .await
-    };
-    let () = server.command("CONFIG SET maxmemory-policy noeviction").await;
-    let () = server.command("CONFIG SET maxmemory 1").await;
-    let mut number = 0;
-    eventually("refusals to be counted", async || {
-        number += 1;
-        assert_eq!(sidecar.get(&format!("/oom/{number}")).await.status, 200);
-        (refused().await > 0.5).then_some(())
-    })
-    .await;
-    let () = server.command("CONFIG SET maxmemory 0").await;
-    is_up(&sidecar, true).await;
-}
-
-#[tokio::test]
-async fn garbage_in_redis_is_a_miss_deleted_and_counted() {
-    let origin = origin().await;
-    let server = RedisServer::start().await;
-    let spoils = [b"garbage".to_vec(), vec![0; 100_000], vec![0xff]];
-    for (index, spoil) in spoils.into_iter().enumerate() {
-        let () = server.command("FLUSHALL").await;
-        let target = format!("/spoiled/{index}");
-        let writer = sidecar(&origin, &url(server.address())).await;
-        let key = eventually("the value to be written", async || {
-            assert_eq!(ask(&writer, &target).await.status, 200);
-            server.values().await.into_iter().next()
-        })
-        .await;
-        let () = server.send(&[b"SET", key.as_bytes(), &spoil]).await;
-        let reader = sidecar(&origin, &url(server.address())).await;
-        opened(&reader).await;
-        let before = origin.count(&target);
-        let answer = ask(&reader, &target).await;
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.text(), body(&target));
-        assert_eq!(origin.count(&target), before + 1, "it was a miss");
-        let counted = reader
-            .metric("outrigger_integrity_failures_total", &[("level", "fleet")])
-            .await;
-        assert!(counted > 0.5, "{counted}");
-        eventually("the value to be replaced", async || {
-            let value: Option<Vec<u8>> = server.send(&[b"GET", key.as_bytes()]).await;
-            (value.as_deref() != Some(&spoil)).then_some(())
-        })
-        .await;
-    }
-}
-
-#[tokio::test]
-async fn a_sentinel_failover_under_load_harms_no_request() {
-    let origin = origin().await;
-    let mut servers = RedisSentinels::start().await;
-    let sidecar = sidecar(&origin, &servers.keys()).await;
-    is_up(&sidecar, true).await;
-    let load = load(&sidecar);
-    load.more(500).await;
-    let primary = servers.primary().await;
-    let old = primary.port();
-    primary.kill().await;
-    load.more(500).await;
-    servers.failed_over(old).await;
-    is_up(&sidecar, true).await;
-    load.more(500).await;
-    unharmed(load).await;
-}
-
-#[tokio::test]
-async fn a_dead_node_of_a_cluster_under_load_harms_no_request() {
-    let origin = origin().await;
-    let mut cluster = RedisCluster::start_with_replicas().await;
-    let sidecar = sidecar(&origin, &cluster.keys()).await;
-    is_up(&sidecar, true).await;
-    let load = load(&sidecar);
-    load.more(500).await;
-    cluster.nodes()[1].kill().await;
-    load.more(1000).await;
-    is_up(&sidecar, true).await;
-    load.more(500).await;
-    unharmed(load).await;
 }
