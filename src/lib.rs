@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod http_call;
+pub mod insight;
 pub mod proxy;
 pub mod route;
 pub mod tasks;
