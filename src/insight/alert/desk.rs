@@ -97,6 +97,8 @@ impl Desk {
         tasks.spawn("alerts", async move {
             let mut ticks = tokio::time::interval(INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            // What the rules of this process ended of what the one before it had left.
+            desk.save().await;
             loop {
                 ticks.tick().await;
                 desk.tick(&*source).await;

@@ -149,6 +149,30 @@ async fn a_webhook_is_signed_tried_again_and_told_once_per_change() {
 }
 
 #[tokio::test]
+async fn what_a_rule_left_open_before_a_restart_without_it_is_ended() {
+    let tasks = Tasks::new();
+    let (url, mut received) = receiver(&tasks, vec![200]).await;
+    let clock = Clock::manual(at(0));
+    let dir = tempfile::tempdir().unwrap();
+    let config = with_receiver(
+        config(vec![rule("errors", "error_ratio(10s) > 0.5")]),
+        signed(),
+        &url,
+    );
+    let desk = Desk::open(Arc::clone(&config), Some(dir.path().to_owned()), clock.clone()).unwrap();
+    run(&desk, &clock, 150).await;
+    let without = with_receiver(self::config(Vec::new()), signed(), &url);
+    let restarted = Desk::open(without, Some(dir.path().to_owned()), clock.clone()).unwrap();
+    deliver(&restarted, &tasks);
+    let mut states = Vec::new();
+    for _ in 0..2 {
+        states.push(verified(&received.recv().await.unwrap())["state"].clone());
+    }
+    assert_eq!(states, ["firing", "resolved"]);
+    tasks.cancel();
+}
+
+#[tokio::test]
 async fn what_a_receiver_refuses_for_good_does_not_block_the_rest() {
     let tasks = Tasks::new();
     let (url, mut received) = receiver(&tasks, vec![400, 200]).await;
