@@ -11,6 +11,8 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod http_call;
+pub mod insight;
 pub mod proxy;
 pub mod route;
 pub mod tasks;

@@ -4,6 +4,8 @@
 //! makes `raw` types of it, `resolve` makes a [`Config`] of those. Each step adds to one list of problems, and
 //! the next goes on with what is sound.
 
+pub mod alerts;
+pub mod expression;
 pub mod keyring;
 pub mod model;
 pub mod prices;
@@ -33,6 +35,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+pub use alerts::{AlertRule, Alerts, Objective, Severity};
 pub use diff::restart_required;
 pub use effective::effective;
 pub use environment::{Environment, Lookup};

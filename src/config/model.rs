@@ -15,6 +15,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use regex::Regex;
 
+use super::alerts::Alerts;
 use super::keyring::Keyring;
 use super::prices::Prices;
 use super::secret::Secret;
@@ -46,6 +47,8 @@ pub struct Config {
     pub prices: Prices,
     /// Traces and logs.
     pub telemetry: Telemetry,
+    /// Alert rules and who is told.
+    pub alerts: Arc<Alerts>,
     /// First 16 hex digits of the BLAKE3 digest of the effective configuration.
     pub hash: Arc<str>,
 }

@@ -3,6 +3,7 @@
 //! Secrets are absent: only the files that hold them are named. Read back, it gives an equal configuration; the
 //! hash of a configuration and the fingerprint of a route are digests of it.
 
+mod alerts;
 mod redis;
 mod route;
 mod warm;
@@ -42,6 +43,7 @@ pub fn effective(config: &Config) -> Value {
         "usage": {"prices": prices(&config.prices)},
         "telemetry": telemetry(&config.telemetry),
     });
+    put(&mut shown, "alerts", alerts::alerts(&config.alerts));
     if let Some(cache) = shown.get_mut("cache") {
         put(cache, "purge", config.replicas.as_ref().map(replicas));
     }

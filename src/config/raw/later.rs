@@ -1,14 +1,13 @@
 //! Shapes that a later version brings to life; today each is refused where it is used.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::scalar::{Later, Map, Refusal, Scalar, Text, Whole};
+use crate::config::scalar::{Refusal, Scalar, Text, Whole};
 use crate::config::units::{Positive, Share, Size};
-use crate::config::values::{NameText, Plain, UrlText};
+use crate::config::values::Plain;
 
 /// A second request when the first is slow.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -95,78 +94,4 @@ pub struct History {
     pub hour: Option<Text<Positive<Duration>>>,
     /// Bytes in all.
     pub max_size: Option<Text<Positive<Size>>>,
-}
-
-/// Alert rules and who is told.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Alerts {
-    /// Who is told.
-    pub receivers: Option<Later<Vec<Receiver>>>,
-    /// What is watched.
-    pub rules: Option<Later<Vec<AlertRule>>>,
-    /// Objectives.
-    pub slos: Option<Later<Vec<Objective>>>,
-}
-
-/// Who is told.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Receiver {
-    /// Name in rules.
-    pub name: Option<Text<NameText>>,
-    /// A webhook.
-    pub webhook: Option<Webhook>,
-    /// Alertmanager.
-    pub alertmanager: Option<Webhook>,
-    /// Slack.
-    pub slack: Option<Webhook>,
-}
-
-/// Where a notification goes.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Webhook {
-    /// URL.
-    pub url: Option<Text<UrlText>>,
-    /// File with the URL.
-    pub url_file: Option<Text<PathBuf>>,
-    /// File with the key of the signature.
-    pub secret_file: Option<Text<PathBuf>>,
-    /// Allows `http://`.
-    pub insecure: Option<bool>,
-}
-
-/// One alert rule.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AlertRule {
-    /// Name.
-    pub name: Option<Text<NameText>>,
-    /// Severity.
-    pub severity: Option<Text<Plain>>,
-    /// Condition.
-    pub expr: Option<Text<Plain>>,
-    /// Time for which it must hold.
-    pub r#for: Option<Text<Duration>>,
-    /// When it is over.
-    pub clear: Option<Text<Plain>>,
-    /// Time for which it fires on.
-    pub keep_firing_for: Option<Text<Duration>>,
-    /// Who is told.
-    pub receivers: Option<Vec<Text<NameText>>>,
-}
-
-/// A service level objective.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Objective {
-    /// Name.
-    pub name: Option<Text<NameText>>,
-    /// Route.
-    pub route: Option<Text<NameText>>,
-    /// Share of good answers.
-    pub availability: Option<Text<Share>>,
-    /// Latency by quantile.
-    pub latency: Option<Map<String, Text<Duration>>>,
 }

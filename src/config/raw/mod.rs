@@ -4,6 +4,7 @@
 //! missing. The comments become the descriptions of the JSON Schema and of the printed reference, where each
 //! field has a meaning, a default, and a word on what a change needs.
 
+mod alerts;
 mod cache;
 mod later;
 mod purge;
@@ -29,6 +30,7 @@ use super::scalar::{Map, Refusal, Scalar, Text, Whole};
 use super::units::{Positive, Rate, Size};
 use super::values::{HostText, NameText};
 
+pub use alerts::*;
 pub use cache::*;
 pub use later::*;
 pub use purge::*;
@@ -71,6 +73,7 @@ pub struct File {
     /// Traces, access log and masking.
     pub telemetry: Option<Telemetry>,
     /// Alert rules and who is told.
+    #[schemars(extend("x-not-available-yet" = true))]
     pub alerts: Option<Alerts>,
 }
 

@@ -1,5 +1,6 @@
 //! Raw types to [`Config`]: fills in defaults, checks what concerns several values, collects every problem.
 
+mod alerts;
 mod ambiguity;
 mod cache;
 mod context;
@@ -17,8 +18,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alerts::Alerts;
 use super::effective;
-use super::model::{Admin, Config, Listener, ListenerLimits, Role, ServerTls, Token};
+use super::model::{Admin, Cache, Config, Listener, ListenerLimits, Role, Route, ServerTls, Token, Upstream};
 use super::raw;
 use super::scalar::Text;
 use super::secret::Secret;
@@ -62,6 +64,7 @@ pub(super) fn resolve(cx: &mut Cx<'_>, raw: raw::File) -> Option<Config> {
     );
     let prices = usage::prices(cx, &root.key("usage"), raw.usage.unwrap_or_default());
     let telemetry = telemetry::resolve(cx, &root.key("telemetry"), raw.telemetry.unwrap_or_default());
+    let alerts = alerts(cx, &root, raw.alerts, &cache, &upstreams, &routes);
     check_addresses(cx, &root, &listeners, &admin);
     let mut config = Config {
         workers: workers.max(1),
@@ -77,10 +80,36 @@ pub(super) fn resolve(cx: &mut Cx<'_>, raw: raw::File) -> Option<Config> {
         routes: routes.into_iter().map(Arc::new).collect(),
         prices,
         telemetry: telemetry?,
+        alerts: Arc::new(alerts),
         hash: Arc::from(""),
     };
     config.hash = effective::hash(&config);
     (cx.found.is_empty() && cx.elsewhere.is_empty()).then_some(config)
+}
+
+fn alerts(
+    cx: &mut Cx<'_>,
+    root: &At<'_>,
+    raw: Option<raw::Alerts>,
+    cache: &Cache,
+    upstreams: &[Arc<Upstream>],
+    routes: &[Route],
+) -> Alerts {
+    let Some(raw) = raw else {
+        return Alerts::default();
+    };
+    let at = root.key("alerts");
+    let memory = cache.memory.iter().map(|level| &*level.name);
+    let known = alerts::Known {
+        routes: routes.iter().map(|route| &*route.name).collect(),
+        upstreams: upstreams.iter().map(|upstream| &*upstream.name).collect(),
+        levels: memory
+            .chain(cache.lower.iter().map(|level| &**level.name()))
+            .collect(),
+    };
+    // Checked already, and in force when there is a history to hold it against.
+    cx.later(&at);
+    alerts::resolve(cx, &at, raw, &known)
 }
 
 fn listeners(cx: &mut Cx<'_>, root: &At<'_>, raw: Option<Vec<raw::Listener>>) -> Vec<Listener> {
@@ -229,6 +258,10 @@ fn check_addresses(cx: &mut Cx<'_>, root: &At<'_>, listeners: &[Listener], admin
 
 fn duration(raw: Option<Text<Positive<Duration>>>, default: Duration) -> Duration {
     raw.map_or(default, |duration| duration.0.0)
+}
+
+fn duration_or_zero(raw: Option<Text<Duration>>) -> Duration {
+    raw.map_or(Duration::ZERO, |duration| duration.0)
 }
 
 fn to_usize(number: u64) -> usize {

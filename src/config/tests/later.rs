@@ -79,14 +79,12 @@ const LATER_AT_THE_TOP: &[(&str, &str)] = &[
     ),
     (
         "alerts: {receivers: [{name: ops, webhook: {url: 'https://x'}}]}",
-        "5:10 alerts.receivers",
+        "5:1 alerts",
     ),
     (
-        "alerts: {rules: [{name: x, expr: y > 1, for: 1m}]}",
-        "5:10 alerts.rules",
+        "alerts: {rules: [{name: x, expr: rate > 1, for: 1m}]}",
+        "5:1 alerts",
     ),
-    (
-        "alerts: {slos: [{name: x, availability: 99.9%}]}",
-        "5:10 alerts.slos",
-    ),
+    ("alerts: {slos: [{name: x, availability: 99.9%}]}", "5:1 alerts"),
+    ("alerts: {}", "5:1 alerts"),
 ];

@@ -1,5 +1,6 @@
 //! Tests of the whole way from text to configuration.
 
+mod alerts;
 mod bad;
 mod defaults;
 mod good;

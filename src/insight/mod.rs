@@ -1,0 +1,3 @@
+//! What the sidecar makes of what it measures.
+
+pub mod alert;
