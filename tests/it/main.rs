@@ -40,6 +40,7 @@ mod reload;
 mod replicas;
 mod scarcity;
 mod sensitive;
+mod slow_readers;
 mod streaming;
 mod tls;
 mod tokens;
