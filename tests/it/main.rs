@@ -27,6 +27,7 @@ mod invalidation;
 mod isolation;
 mod lifecycle;
 mod lifetimes;
+mod lost_fills;
 mod malformed;
 mod model;
 mod principals;
