@@ -17,6 +17,7 @@ mod documents;
 mod entries;
 mod event_streams;
 mod explain;
+mod explain_refusals;
 mod flights;
 mod floods;
 mod forwarding;
