@@ -1,5 +1,6 @@
 //! A request that somebody asks about: read from JSON, with bounds and with problems that repeat no value.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::problem::Problem;
+use super::refusal::Admission;
 
 /// Longest URL, bytes.
 const MAX_URL: usize = 8 * 1024;
@@ -48,6 +50,21 @@ pub(super) enum Values {
     Many(Vec<String>),
 }
 
+/// What was asked about.
+pub(super) enum Reading {
+    /// A request that a listener lets through.
+    Admitted(Box<Request>),
+    /// One that every listener refuses.
+    Refused {
+        /// Its method.
+        method: Method,
+        /// Its URL, up to a fragment.
+        url: String,
+        /// The name of the reason.
+        reason: &'static str,
+    },
+}
+
 /// The request, as a client would send it.
 pub(super) struct Request {
     /// Method.
@@ -67,7 +84,11 @@ pub(super) struct Request {
 impl Request {
     /// Reads the body of a call. What cannot be read may be a secret in the wrong place, so that problems tell where
     /// it is and not what it is.
-    pub(super) fn read(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Self, Problem> {
+    pub(super) fn read(
+        headers: &HeaderMap,
+        body: Result<Bytes, BytesRejection>,
+        admission: &Admission,
+    ) -> Result<Reading, Problem> {
         let is_json = headers.get(CONTENT_TYPE).is_some_and(|value| {
             let essence = value.as_bytes().split(|octet| *octet == b';').next();
             essence
@@ -94,37 +115,45 @@ impl Request {
                 error.column()
             ))
         })?;
-        Self::of(asked)
+        Self::of(asked, admission)
     }
 
-    fn of(asked: Asked) -> Result<Self, Problem> {
+    fn of(asked: Asked, admission: &Admission) -> Result<Reading, Problem> {
         let method = match &asked.method {
             None => Method::GET,
             Some(method) => Method::from_bytes(method.as_bytes())
                 .map_err(|_| Problem::bad_request("`method` is not the name of a method"))?,
         };
-        let (scheme, uri) = url(&asked)?;
+        let text = url(&asked)?;
+        let url = Url::split(&text).ok_or_else(no_url)?;
         let mut headers = fields(&asked.headers)?;
-        if let Some(authority) = uri.authority()
-            && let Ok(host) = HeaderValue::from_str(authority.as_str())
-        {
+        if let Ok(host) = HeaderValue::from_str(url.authority) {
             headers.entry(HOST).or_insert(host);
         }
         let body = asked.body.unwrap_or_default().into_bytes();
         if body.len() > MAX_BODY {
             return Err(Problem::bad_request("`body` is longer than 1 MiB"));
         }
+        if let Some(reason) = admission.refuses(method.as_str(), &url.target, &headers, &body) {
+            let target = url.target.split('#').next().unwrap_or_default();
+            return Ok(Reading::Refused {
+                method,
+                url: format!("{}://{}{target}", url.scheme, url.authority),
+                reason,
+            });
+        }
+        let uri = format!("{}://{}{}", url.scheme, url.authority, url.target);
         if !body.is_empty() {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         }
-        Ok(Self {
+        Ok(Reading::Admitted(Box::new(Self {
             method,
-            uri,
-            scheme,
+            uri: uri.parse().map_err(|_| no_url())?,
+            scheme: url.scheme,
             headers,
             body,
             trusted: asked.trusted,
-        })
+        })))
     }
 
     /// Host and port as asked for.
@@ -134,9 +163,11 @@ impl Request {
     }
 }
 
-fn url(asked: &Asked) -> Result<(&'static str, Uri), Problem> {
+/// The URL that is asked about.
+fn url(asked: &Asked) -> Result<String, Problem> {
     let text = match (&asked.url, &asked.host, &asked.path) {
-        (Some(url), None, None) => url.clone(),
+        // No client sends the fragment of a URL.
+        (Some(url), None, None) => url.split('#').next().unwrap_or_default().to_owned(),
         (None, Some(host), Some(path)) if path.starts_with('/') => format!("http://{host}{path}"),
         _ => {
             return Err(Problem::bad_request(
@@ -147,23 +178,44 @@ fn url(asked: &Asked) -> Result<(&'static str, Uri), Problem> {
     if text.len() > MAX_URL {
         return Err(Problem::bad_request("the URL is longer than 8192 bytes"));
     }
-    let uri: Option<Uri> = text.parse().ok();
-    let scheme_of = |uri: &Uri| match uri.scheme_str() {
-        Some("http") => Some("http"),
-        Some("https") => Some("https"),
-        _ => None,
-    };
-    // A user name in a URL is no part of the request that a client sends.
-    uri.filter(|uri| {
-        uri.authority()
-            .is_some_and(|authority| !authority.as_str().contains('@'))
-    })
-    .and_then(|uri| Some((scheme_of(&uri)?, uri)))
-    .ok_or_else(|| {
-        Problem::bad_request(
-            "the URL is not an absolute http:// or https:// URL with a host and no user name",
-        )
-    })
+    Ok(text)
+}
+
+fn no_url() -> Problem {
+    Problem::bad_request("the URL is not an absolute http:// or https:// URL with a host and no user name")
+}
+
+/// A URL in the parts that a client sends.
+struct Url<'a> {
+    scheme: &'static str,
+    authority: &'a str,
+    /// From the path on.
+    target: Cow<'a, str>,
+}
+
+impl<'a> Url<'a> {
+    /// The parts of an absolute URL with a host. None for others, and with a user name, which is no part of the request
+    /// that a client sends, or control characters, which would end a line of it.
+    fn split(text: &'a str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let scheme = ["http", "https"]
+            .into_iter()
+            .find(|known| scheme.eq_ignore_ascii_case(known))?;
+        let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        if authority.is_empty() || authority.contains('@') || text.chars().any(char::is_control) {
+            return None;
+        }
+        let target = if target.starts_with('/') {
+            Cow::Borrowed(target)
+        } else {
+            Cow::Owned(format!("/{target}"))
+        };
+        Some(Self {
+            scheme,
+            authority,
+            target,
+        })
+    }
 }
 
 /// Header fields, within bounds.
@@ -195,9 +247,6 @@ pub(super) fn fields(asked: &BTreeMap<String, Values>) -> Result<HeaderMap, Prob
             })?;
             headers.append(field.clone(), value);
         }
-    }
-    if headers.get_all(HOST).iter().count() > 1 {
-        return Err(Problem::bad_request("`headers`: `host` has more than one value"));
     }
     Ok(headers)
 }

@@ -7,14 +7,13 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::HeaderMap;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::Context;
-use super::asked::{Asked, Request};
+use super::asked::{Asked, Reading, Request};
 use super::entries::Stored;
-use super::explanation::{ExplainedKey, Store};
+use super::explanation::{ExplainedKey, Explanation, Store, Variant};
 use super::problem::Problem;
+use super::refusal::Admission;
 use crate::cache::digest::KeyDigest;
 use crate::cache::engine::{self, Lookup};
 use crate::cache::entry::Entry;
@@ -30,42 +29,6 @@ use crate::config::RouteCache;
 use crate::control::state::{ActiveRoute, Snapshot};
 use crate::telemetry::mask::Masking;
 
-/// What would happen to a request, and why.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Explanation {
-    /// Its method.
-    method: String,
-    /// Its URL, the query masked as in logs.
-    url: String,
-    /// The route that it belongs to; none if no route wants it.
-    route: Option<String>,
-    /// The upstream that would be asked.
-    upstream: Option<String>,
-    /// `hit`, `stale` (a hit while somebody validates), `miss`, `bypass`, or `refused` (an error from here).
-    verdict: &'static str,
-    /// Why, by the names of metrics and `Cache-Status`, the deciding one last.
-    reasons: Vec<&'static str>,
-    /// The level that has what decides; none where nothing stored does.
-    level: Option<String>,
-    /// The beginning of our member of `Cache-Status`; what the origin answers would follow.
-    cache_status: Option<String>,
-    /// Its key; none where it needs none or has none.
-    key: Option<ExplainedKey>,
-    /// What is stored under the key, with every variant.
-    stored: Vec<Variant>,
-    /// What becomes of the origin's answer; none on a route that is not cached.
-    store: Option<Store>,
-}
-
-/// A stored response under the key.
-#[derive(Serialize, ToSchema)]
-struct Variant {
-    /// Whether it is the one that decides.
-    selected: bool,
-    #[serde(flatten)]
-    stored: Stored,
-}
-
 /// Tells what would happen to a request and why. Nothing is sent, counted or changed.
 #[utoipa::path(post, path = "/api/v1/performance/cache/explain", tag = "cache", request_body = Asked,
     responses((status = 200, body = Explanation), (status = 400, body = Problem)))]
@@ -74,15 +37,20 @@ pub(super) async fn explain(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Explanation>, Problem> {
-    let mut request = Request::read(&headers, body)?;
     let snapshot = context.state.snapshot.load_full();
+    let reading = Request::read(&headers, body, &Admission::of(&snapshot.config))?;
     let subject = Subject {
         context: &context,
         snapshot: &snapshot,
         masking: context.state.telemetry.masking(),
         now: context.state.clock.now(),
     };
-    Ok(Json(subject.explain(&mut request).await))
+    Ok(Json(match reading {
+        Reading::Admitted(mut request) => subject.explain(&mut request).await,
+        Reading::Refused { method, url, reason } => {
+            Explanation::refused(&method, subject.masking.target(&url), reason)
+        }
+    }))
 }
 
 /// What is the same for every step.
@@ -145,19 +113,8 @@ impl Subject<'_> {
     async fn explain(&self, request: &mut Request) -> Explanation {
         let path = request.uri.path();
         let target = query::join(request.authority(), path, request.uri.query());
-        let mut explanation = Explanation {
-            method: request.method.to_string(),
-            url: self.masking.target(&format!("{}://{target}", request.scheme)),
-            route: None,
-            upstream: None,
-            verdict: "refused",
-            reasons: vec!["no-route"],
-            level: None,
-            cache_status: None,
-            key: None,
-            stored: Vec::new(),
-            store: None,
-        };
+        let url = format!("{}://{target}", request.scheme);
+        let mut explanation = Explanation::refused(&request.method, self.masking.target(&url), "no-route");
         let found = self
             .snapshot
             .route_of(request.authority(), path, &request.method, &request.headers);

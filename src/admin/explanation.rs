@@ -1,4 +1,4 @@
-//! The parts of an explanation that need no lookup: the key, and the rules for storing.
+//! An explanation, and its parts that need no lookup: the key, and the rules for storing.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::asked::Request;
+use super::entries::Stored;
 use crate::cache::key;
 use crate::cache::partition::{Partition, partition, sources};
 use crate::cache::policy::life_by_route;
@@ -15,6 +16,42 @@ use crate::cache::tiers::Tiers;
 use crate::cache::vary;
 use crate::config::{MemoryLevel, RouteCache, Share, Ttl};
 use crate::telemetry::mask::{Masking, REDACTED};
+
+/// What would happen to a request, and why.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Explanation {
+    /// Its method.
+    pub(super) method: String,
+    /// Its URL, the query masked as in logs.
+    pub(super) url: String,
+    /// The route that it belongs to; none if no route wants it.
+    pub(super) route: Option<String>,
+    /// The upstream that would be asked.
+    pub(super) upstream: Option<String>,
+    /// `hit`, `stale` (a hit while somebody validates), `miss`, `bypass`, or `refused` (an error from here).
+    pub(super) verdict: &'static str,
+    /// Why, by the names of metrics and `Cache-Status`, the deciding one last.
+    pub(super) reasons: Vec<&'static str>,
+    /// The level that has what decides; none where nothing stored does.
+    pub(super) level: Option<String>,
+    /// The beginning of our member of `Cache-Status`; what the origin answers would follow.
+    pub(super) cache_status: Option<String>,
+    /// Its key; none where it needs none or has none.
+    pub(super) key: Option<ExplainedKey>,
+    /// What is stored under the key, with every variant.
+    pub(super) stored: Vec<Variant>,
+    /// What becomes of the origin's answer; none on a route that is not cached.
+    pub(super) store: Option<Store>,
+}
+
+/// A stored response under the key.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Variant {
+    /// Whether it is the one that decides.
+    pub(super) selected: bool,
+    #[serde(flatten)]
+    pub(super) stored: Stored,
+}
 
 /// The parts of a key. Values that may be secret are masked.
 #[derive(Serialize, ToSchema)]
@@ -100,6 +137,25 @@ struct Below {
     /// Why not: `no-key` (the route is sensitive and the level does not encrypt), `resting` (the level is out of use), or
     /// what keeps the answer out of memory.
     reason: Option<&'static str>,
+}
+
+impl Explanation {
+    /// What is told of a request that no route sees; `url` is masked.
+    pub(super) fn refused(method: &Method, url: String, reason: &'static str) -> Self {
+        Self {
+            method: method.to_string(),
+            url,
+            route: None,
+            upstream: None,
+            verdict: "refused",
+            reasons: vec![reason],
+            level: None,
+            cache_status: None,
+            key: None,
+            stored: Vec::new(),
+            store: None,
+        }
+    }
 }
 
 impl ExplainedKey {

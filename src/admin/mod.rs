@@ -11,6 +11,7 @@ mod explain;
 mod explanation;
 mod probes;
 pub mod problem;
+mod refusal;
 mod stats;
 mod upstreams;
 mod warm;

@@ -9,6 +9,7 @@ pub mod canonical;
 pub mod codec;
 pub mod conditional;
 pub mod confirm;
+pub mod continuation;
 pub mod control;
 pub mod date;
 pub mod digest;

@@ -11,6 +11,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use super::connection::BoxError;
+use super::continued::Continued;
 use super::error::{BodyFault, ProxyError};
 use super::exchange::Exchange;
 use super::multipart::Pieces;
@@ -174,6 +175,8 @@ pub(crate) enum Source {
     Upstream(Box<UpstreamBody>),
     /// A fill, as they arrive.
     Flight(FlightReader),
+    /// A fill, as far as this client keeps up with the others, then the upstream.
+    Continued(Box<Continued>),
     /// A stored event stream.
     Replay(Box<Replay>),
     /// Several parts of what is in memory.
@@ -217,10 +220,11 @@ impl http_body::Body for Body {
     type Error = BoxError;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = match &mut self.source {
+        let this = self.get_mut();
+        let frame = match &mut this.source {
             Source::Empty => None,
             Source::Full(bytes) => {
                 let data = bytes.split_to(bytes.len().min(FRAME));
@@ -232,21 +236,22 @@ impl http_body::Body for Body {
             Source::Flight(reader) => {
                 ready!(Pin::new(reader).poll_frame(cx)).map(|frame| frame.map_err(BoxError::from))
             }
+            Source::Continued(body) => ready!(body.poll_frame(cx, this.exchange.as_deref_mut())),
             Source::Replay(replay) => ready!(replay.poll_part(cx)).map(|part| Ok(Frame::data(part))),
             Source::Pieces(pieces) => pieces.next().map(|piece| Ok(Frame::data(piece))),
         };
         match &frame {
-            None => self.finish(),
+            None => this.finish(),
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     let data = data.clone();
-                    self.count(&data);
+                    this.count(&data);
                 }
-                if self.is_end_stream() {
-                    self.finish();
+                if this.is_end_stream() {
+                    this.finish();
                 }
             }
-            Some(Err(_)) => self.exchange = None,
+            Some(Err(_)) => this.exchange = None,
         }
         Poll::Ready(frame)
     }
@@ -257,6 +262,7 @@ impl http_body::Body for Body {
             Source::Full(bytes) => bytes.is_empty(),
             Source::Upstream(body) => body.is_end_stream(),
             Source::Flight(reader) => reader.is_end_stream(),
+            Source::Continued(body) => body.is_end_stream(),
             Source::Replay(replay) => replay.is_over(),
             Source::Pieces(pieces) => pieces.left() == 0,
         }
@@ -268,6 +274,7 @@ impl http_body::Body for Body {
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Upstream(body) => body.size_hint(),
             Source::Flight(reader) => reader.size_hint(),
+            Source::Continued(body) => body.size_hint(),
             Source::Replay(_) => SizeHint::default(),
             Source::Pieces(pieces) => SizeHint::with_exact(pieces.left()),
         }

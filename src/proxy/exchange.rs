@@ -18,7 +18,7 @@ use crate::cache::verdict::{BypassReason, MissReason, RefuseReason};
 use crate::config::Usage;
 use crate::control::state::{ActiveRoute, Snapshot};
 use crate::telemetry::connections::ActiveRequest;
-use crate::telemetry::record::{CacheResult, RequestRecord};
+use crate::telemetry::record::{Attempt, CacheResult, RequestRecord};
 use crate::telemetry::usage::{TokenRecord, TokenSource};
 
 /// One request on its way. Dropping it records the request, whatever became of it.
@@ -106,6 +106,18 @@ impl Exchange {
         if self.record.cache == CacheResult::Collapsed {
             self.record.cache = CacheResult::Miss;
         }
+    }
+
+    /// Notes that another request's fill answered this one only as far as it kept up, and the tries to get the rest.
+    pub(crate) fn went_on_alone(&mut self, attempts: Vec<Attempt>) {
+        // Who is left behind reads a body that has outgrown what is stored, and is spared no fetch.
+        self.flight = None;
+        self.record.stored = false;
+        self.refused(RefuseReason::TooLarge);
+        if let (Some(fill), Some(own)) = (self.record.attempts.last_mut(), attempts.first()) {
+            fill.ended = own.started;
+        }
+        self.record.attempts.extend(attempts);
     }
 
     /// Notes that the response is not kept, and why.

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
 use super::body::Source;
+use super::continued::Continued;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::inbound::Inbound;
@@ -109,7 +110,11 @@ fn from_flight(exchange: &mut Exchange, request: &Inbound, head: &Arc<Head>, fol
         see_through(exchange, follower);
         return serve::not_modified(headers).cache_status(value);
     }
-    Answer::new(head.status, headers, Source::Flight(follower.into_reader())).cache_status(value)
+    let source = match Continued::new(exchange, request, head, follower.into_reader()) {
+        Ok(body) => Source::Continued(body),
+        Err(reader) => Source::Flight(reader),
+    };
+    Answer::new(head.status, headers, source).cache_status(value)
 }
 
 /// Stays aboard in place of a client that needs no body, as long as the response may still be stored: the client has

@@ -5,6 +5,7 @@ pub(crate) mod answer;
 mod below;
 pub mod body;
 pub mod connection;
+mod continued;
 pub mod downstream;
 mod encoded;
 pub(crate) mod error;

@@ -210,7 +210,7 @@ async fn read(exchange: &mut Exchange, answer: Answer) -> Outcome {
             }
         }
         Source::Upstream(_) if failed => Outcome::Failed("status"),
-        Source::Upstream(_) => Outcome::Skipped(exchange.record.reason),
+        Source::Upstream(_) | Source::Continued(_) => Outcome::Skipped(exchange.record.reason),
     }
 }
 

@@ -65,6 +65,20 @@ impl Ask {
         }
     }
 
+    /// Its head, byte for byte; to the host `hub` if it names none.
+    pub(crate) fn head(&self) -> String {
+        let host = [("host", String::from("hub"))];
+        let named = self.headers.iter().any(|(name, _)| *name == "host");
+        let fields = host.iter().filter(|_| !named).chain(&self.headers);
+        let fields = fields.map(|(name, value)| format!("{name}: {value}\r\n"));
+        format!(
+            "{} {} HTTP/1.1\r\n{}\r\n",
+            self.method,
+            self.target,
+            fields.collect::<String>()
+        )
+    }
+
     /// As it is asked about.
     pub(crate) fn json(&self, sidecar: &Sidecar) -> Value {
         let mut headers = serde_json::Map::new();

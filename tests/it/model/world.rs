@@ -211,7 +211,20 @@ impl World {
                 && !stored.needs_validation(rules)
                 && left <= 0
                 && left.unsigned_abs() < stored.if_error(rules)
+                && !self.is_tied(stored, ask, now)
         })
+    }
+
+    /// Whether the request's own response and one for everyone are of the same moment: then a cache may choose either, and
+    /// has only that one to stand in.
+    fn is_tied(&self, stored: &Stored, ask: &Ask, now: u64) -> bool {
+        let elsewhere = |other: &&Stored| other.asked.principal() != stored.asked.principal();
+        self.rules.share == Share::Safe
+            && self
+                .stored
+                .iter()
+                .filter(elsewhere)
+                .any(|other| other.began == stored.began && self.use_of(other, ask, now) > Use::Never)
     }
 
     pub(super) fn wants_only_cached(&self, ask: &Ask) -> bool {
