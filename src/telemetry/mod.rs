@@ -32,6 +32,7 @@ pub mod record;
 pub mod reload;
 pub mod routes;
 pub mod samples;
+mod settings;
 pub mod spans;
 pub mod system;
 #[cfg(test)]
