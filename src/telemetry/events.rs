@@ -23,6 +23,7 @@ use super::routes::RouteMetrics;
 use super::samples::{EndpointCount, LevelSample, PurgeLogSample};
 use super::settings::Settings;
 use super::spans;
+use super::tally::{Subject, Taken};
 use super::trace::{IdSource, Sampler};
 use super::upstreams::EndpointMetrics;
 use super::usage::TokenRecord;
@@ -327,6 +328,13 @@ impl Telemetry {
     /// The metric handles of listener `name`.
     pub fn listener(&self, name: &str) -> Arc<ListenerMetrics> {
         self.metrics.own.open.listener(name)
+    }
+
+    /// Takes what was counted since the last call, for the history, of every route, level and endpoint; of idle ones it
+    /// is none.
+    pub fn take_tallies(&self, mut sink: impl FnMut(Subject, Option<Taken>)) {
+        self.metrics.own.routes.take_tallies(&mut sink);
+        self.metrics.own.upstreams.take_tallies(&mut sink);
     }
 
     /// Counts a request as being answered until the guard is dropped.

@@ -35,6 +35,7 @@ pub mod samples;
 mod settings;
 pub mod spans;
 pub mod system;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 pub mod trace;
