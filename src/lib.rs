@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod insight;
 pub mod proxy;
 pub mod route;
 pub mod tasks;

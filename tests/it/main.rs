@@ -22,6 +22,7 @@ mod floods;
 mod forwarding;
 mod harness;
 mod heads;
+mod history;
 mod interim;
 mod invalidation;
 mod isolation;
