@@ -1,4 +1,5 @@
-//! What a cache hit costs, step by step: route, key, lookup, policy; and what a level below memory adds to it.
+//! What a cache hit costs, step by step: route, key, lookup, policy; and what a level below memory and the
+//! history add to it.
 //!
 //! `cargo bench --bench hot_path` runs all of it, `cargo bench --bench hot_path -- lookup` one group. The figures are
 //! for comparing one change with another on one machine; nothing here passes or fails by time.
@@ -8,6 +9,8 @@
     reason = "a benchmark that cannot be set up has nothing to measure"
 )]
 
+#[path = "hot_path/history.rs"]
+mod history;
 #[path = "hot_path/purges.rs"]
 mod purges;
 #[path = "hot_path/sealing.rs"]
@@ -63,6 +66,7 @@ fn main() {
     hit(&mut criterion);
     purges::purges(&mut criterion);
     sealing::sealing(&mut criterion);
+    history::history(&mut criterion);
     criterion.final_summary();
 }
 

@@ -2,6 +2,7 @@
 
 mod below;
 mod gauges;
+mod history;
 mod replicas;
 mod warm;
 
@@ -24,6 +25,7 @@ use crate::control::reload::{self, Controller, Participant};
 use crate::control::state::State;
 use crate::control::warm::Warming;
 use crate::control::watch;
+use crate::insight::history::History;
 use crate::proxy::fleet::{self, Fleet};
 use crate::proxy::listener::SharedListener;
 use crate::proxy::tls::ReloadingTls;
@@ -108,6 +110,7 @@ pub struct Running {
     controller: Arc<Controller>,
     below: Below,
     warming: Arc<Warming>,
+    history: Arc<History>,
     fleet: Fleet,
     tasks: Tasks,
     drain_delay: Duration,
@@ -151,6 +154,7 @@ impl Running {
             .map_err(|problems| StartError::Configuration(problems.to_string()))?;
         let state = Arc::new(State::new(snapshot, cache, Arc::clone(&telemetry), clock));
         gauges::watch(&state);
+        let history = history::start(config, &telemetry, &state.clock, &tasks);
         let listeners: BTreeMap<Name, SocketAddr> = bound
             .iter()
             .map(|listener| (Arc::clone(&listener.name), listener.address))
@@ -176,6 +180,7 @@ impl Running {
             state: Arc::clone(&state),
             controller: Arc::clone(&controller),
             log,
+            history: Arc::clone(&history),
             warming: Arc::clone(&warming),
             drain: drain.clone(),
             lock_out: LockOut::default(),
@@ -199,6 +204,7 @@ impl Running {
             controller,
             below,
             warming,
+            history,
             fleet,
             tasks,
             drain_delay,
@@ -239,7 +245,12 @@ impl Running {
             tracing::warn!("requests were still under way at the end of the drain");
         }
         self.warming.save();
-        tokio::join!(self.state.telemetry.shutdown(FLUSH), self.below.drain(FLUSH));
+        let telemetry = &self.state.telemetry;
+        tokio::join!(
+            telemetry.shutdown(FLUSH),
+            self.history.close(telemetry, FLUSH),
+            self.below.drain(FLUSH)
+        );
         self.state.cache.invalidations.close();
         self.tasks.cancel();
         self.tasks.drained(FLUSH).await;

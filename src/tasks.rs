@@ -1,6 +1,7 @@
 //! The only place that spawns tasks: each has a name, can be cancelled, and is waited for on shutdown.
 
 use std::future::Future;
+use std::io;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -60,6 +61,24 @@ impl Tasks {
         tokio::spawn(task)
     }
 
+    /// Runs `work`, which blocks, on a thread of its own until it returns; it is waited for as tasks are.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn spawn_thread<F>(&self, name: &'static str, work: F) -> io::Result<()>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let running = self.tracker.token();
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        // Detached: the token tells when it has ended.
+        let _handle = thread.spawn(move || {
+            work();
+            drop(running);
+        })?;
+        Ok(())
+    }
+
     /// The token that is cancelled with the group.
     pub fn token(&self) -> &CancellationToken {
         &self.cancel
@@ -90,6 +109,18 @@ impl Tasks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn threads_are_waited_for() {
+        let tasks = Tasks::new();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        tasks
+            .spawn_thread("waiter", move || assert!(ended.recv().is_err()))
+            .unwrap();
+        assert!(!tasks.drained(Duration::ZERO).await);
+        drop(end);
+        assert!(tasks.drained(Duration::from_secs(30)).await);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn cancelled_tasks_are_waited_for() {

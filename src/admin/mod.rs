@@ -9,6 +9,7 @@ mod config;
 mod entries;
 mod explain;
 mod explanation;
+mod performance;
 mod probes;
 pub mod problem;
 mod refusal;
@@ -31,6 +32,7 @@ use utoipa_axum::routes;
 use crate::control::reload::Controller;
 use crate::control::state::State;
 use crate::control::warm::Warming;
+use crate::insight::history::History;
 use crate::telemetry::log::LogHandle;
 use auth::LockOut;
 use problem::Problem;
@@ -43,6 +45,8 @@ pub struct Context {
     pub controller: Arc<Controller>,
     /// Changes the log level.
     pub log: LogHandle,
+    /// What happened.
+    pub history: Arc<History>,
     /// Runs warm-ups.
     pub warming: Arc<Warming>,
     /// Ends the process gracefully, as SIGTERM does.
@@ -89,6 +93,8 @@ fn documented() -> OpenApiRouter<Arc<Context>> {
         .routes(routes!(config::reload))
         .routes(routes!(config::log_level))
         .routes(routes!(config::drain))
+        .routes(routes!(performance::endpoints))
+        .routes(routes!(performance::system))
         .routes(routes!(stats::stats))
         .routes(routes!(entries::list))
         .routes(routes!(explain::explain))

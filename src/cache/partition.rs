@@ -154,6 +154,18 @@ pub fn is_public(rules: &RouteCache, request: &HeaderMap, control: &ResponseCont
     control.public || control.s_maxage.is_some() || (control.must_revalidate && by_authorization())
 }
 
+/// A part of the digest of the principal behind a request of this partition, by which principals are counted; none when
+/// nothing identifies one. Who is behind a tenant's request is told by its credentials.
+pub fn counted_as(partition: Partition, headers: &HeaderMap) -> Option<u64> {
+    let digest = match partition {
+        Partition::ANONYMOUS => None,
+        Partition::Principal(digest) => Some(digest),
+        Partition::None | Partition::Tenant(_) => credentials_principal(headers),
+    }?;
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    Some(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+}
+
 /// The principal: by the named source, else by credentials, else nobody.
 fn principal(source: Option<&PrincipalSource>, headers: &HeaderMap) -> Option<[u8; 32]> {
     source

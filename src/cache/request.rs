@@ -11,7 +11,7 @@ use super::control::RequestControl;
 use super::engine::{Cache, Lookup, Request};
 use super::failures::Failed;
 use super::key::{Key, KeyParts};
-use super::partition::{Partition, partition, tenant_of};
+use super::partition::{Partition, counted_as, partition, tenant_of};
 use super::verdict::{BypassReason, MissReason, RefuseReason};
 use super::{canonical, conditional, range, reuse};
 use crate::clock::Timestamp;
@@ -26,6 +26,8 @@ pub struct Keyed {
     pub partitioned: bool,
     /// The tenant, on routes that share by tenant.
     pub tenant: Option<[u8; 32]>,
+    /// By which its principal is counted; none without one.
+    pub principal: Option<u64>,
 }
 
 /// What a request fetches.
@@ -163,6 +165,7 @@ pub fn identify(rules: &RouteCache, parts: &KeyParts<'_>) -> Result<Keyed, Bypas
         key: Key::build(parts, partition, also_public),
         partitioned: partition != Partition::None,
         tenant: tenant_of(rules, parts.headers),
+        principal: counted_as(partition, parts.headers),
     })
 }
 

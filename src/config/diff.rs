@@ -31,5 +31,9 @@ pub fn restart_required(old: &Config, new: &Config) -> Vec<String> {
     note(levels(old) != levels(new), "cache.levels");
     note(old.replicas != new.replicas, "cache.purge");
     note(old.telemetry.otlp != new.telemetry.otlp, "telemetry.otlp");
+    note(
+        old.telemetry.history != new.telemetry.history,
+        "telemetry.history",
+    );
     paths
 }

@@ -735,6 +735,32 @@ pub struct Telemetry {
     pub access_log: AccessLog,
     /// What is masked wherever requests are described.
     pub mask: Mask,
+    /// How long what happened is remembered. Changing it needs a restart.
+    pub history: History,
+}
+
+/// How long what happened is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// By the second.
+    pub raw: Duration,
+    /// By the minute.
+    pub minute: Duration,
+    /// By the hour.
+    pub hour: Duration,
+    /// Bytes of the file with its log.
+    pub max_size: u64,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            raw: Duration::from_secs(15 * 60),
+            minute: Duration::from_secs(7 * 24 * 3600),
+            hour: Duration::from_secs(90 * 24 * 3600),
+            max_size: 128 << 20,
+        }
+    }
 }
 
 /// Where spans go. Changing it needs a restart.

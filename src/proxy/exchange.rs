@@ -61,6 +61,7 @@ impl Exchange {
                 first_byte: None,
                 ended: now,
                 client: request.origin.client,
+                principal: None,
                 method: request.head.method.clone(),
                 scheme: request.origin.scheme,
                 authority: request.authority.clone(),

@@ -26,6 +26,7 @@ use super::wire::Malformed;
 use super::worker::Worker;
 use super::{body, fetch, pass, refresh, serve, upgrade, warm};
 use crate::cache::engine::Lookup;
+use crate::cache::partition::{Partition, counted_as};
 use crate::cache::request::{Keyed, wants_upgrade};
 use crate::cache::verdict::BypassReason;
 use crate::config::RouteCache;
@@ -81,8 +82,12 @@ async fn answer(
         return Box::pin(upgrade::tunnel(exchange, &route, request)).await;
     }
     let (rules, keyed) = match request.key(exchange, &route).await? {
-        Ok(found) => found,
+        Ok(found) => {
+            exchange.record.principal = found.1.principal;
+            found
+        }
         Err(reason) => {
+            exchange.record.principal = counted_as(Partition::None, &request.head.headers);
             exchange.bypassed(reason);
             return Box::pin(pass::pass(exchange, &route, request)).await;
         }

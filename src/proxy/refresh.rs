@@ -79,6 +79,7 @@ fn behind(
         key: keyed.key.clone(),
         partitioned: keyed.partitioned,
         tenant: keyed.tenant,
+        principal: keyed.principal,
     });
     let task = Task {
         keyed: &keyed,

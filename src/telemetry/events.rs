@@ -21,7 +21,9 @@ use super::record::{Attempt, LevelId, RequestRecord, TraceContext};
 pub use super::reload::ReloadResult;
 use super::routes::RouteMetrics;
 use super::samples::{EndpointCount, LevelSample, PurgeLogSample};
+use super::settings::Settings;
 use super::spans;
+use super::tally::{Subject, Taken};
 use super::trace::{IdSource, Sampler};
 use super::upstreams::EndpointMetrics;
 use super::usage::TokenRecord;
@@ -87,36 +89,14 @@ pub struct Telemetry {
     access_log: Mutex<Option<Arc<AccessLog>>>,
 }
 
-/// What a reload may change.
-#[derive(Debug)]
-struct Settings {
-    masking: Masking,
-    head: Sampler,
-    keep_errors: bool,
-    keep_slower_than: Option<Duration>,
-    genai: bool,
-    access_log: Option<(Arc<AccessLog>, Sampler)>,
-}
-
 impl Telemetry {
     /// Empty metrics; no traces and no access log until [`Telemetry::apply`] and [`Telemetry::start_exporter`].
     pub fn new(clock: Clock, build: BuildInfo) -> Arc<Self> {
-        let settings = Settings {
-            masking: Masking::new(&model::Mask {
-                headers: Vec::new(),
-                query: vec!["*".to_owned()],
-            }),
-            head: Sampler::NEVER,
-            keep_errors: false,
-            keep_slower_than: None,
-            genai: false,
-            access_log: None,
-        };
         Arc::new(Self {
             metrics: Metrics::new(clock.now(), build),
             clock,
             build,
-            settings: ArcSwap::from_pointee(settings),
+            settings: ArcSwap::from_pointee(Settings::before_any()),
             exporter: ArcSwapOption::empty(),
             metrics_exporter: Mutex::new(None),
             access_log: Mutex::new(None),
@@ -141,15 +121,7 @@ impl Telemetry {
             true => Some((self.access_log(open)?, Sampler::new(config.access_log.sample))),
             false => None,
         };
-        let otlp = config.otlp.as_ref();
-        self.settings.store(Arc::new(Settings {
-            masking: Masking::new(&config.mask),
-            head: otlp.map_or(Sampler::NEVER, |otlp| Sampler::new(otlp.sample)),
-            keep_errors: otlp.is_some_and(|otlp| otlp.keep_errors),
-            keep_slower_than: otlp.and_then(|otlp| otlp.keep_slower_than),
-            genai: otlp.is_some_and(|otlp| otlp.genai),
-            access_log,
-        }));
+        self.settings.store(Arc::new(Settings::new(config, access_log)));
         Ok(())
     }
 
@@ -358,6 +330,13 @@ impl Telemetry {
         self.metrics.own.open.listener(name)
     }
 
+    /// Takes what was counted since the last call, for the history, of every route, level and endpoint; of idle ones it
+    /// is none.
+    pub fn take_tallies(&self, mut sink: impl FnMut(Subject, Option<Taken>)) {
+        self.metrics.own.routes.take_tallies(&mut sink);
+        self.metrics.own.upstreams.take_tallies(&mut sink);
+    }
+
     /// Counts a request as being answered until the guard is dropped.
     pub fn request_started(&self) -> ActiveRequest {
         self.metrics.own.open.request_started()
@@ -394,17 +373,5 @@ impl Telemetry {
     /// When a registered collector fails.
     pub fn encode(&self, format: Format) -> Result<String, std::fmt::Error> {
         self.metrics.encode(format)
-    }
-}
-
-impl Settings {
-    /// The head's decision, and beyond it the local rule: errors and slow requests are kept whatever the head said.
-    fn keeps_trace(&self, record: &RequestRecord) -> bool {
-        let failed = record.status >= 500 || record.error.is_some();
-        record.trace.sampled
-            || (self.keep_errors && failed)
-            || self
-                .keep_slower_than
-                .is_some_and(|limit| record.ended.since(record.started) >= limit)
     }
 }

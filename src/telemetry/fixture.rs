@@ -19,6 +19,7 @@ pub(super) fn record() -> RequestRecord {
         first_byte: Some(STARTED.plus(Duration::from_millis(20))),
         ended: STARTED.plus(Duration::from_millis(40)),
         client: "192.0.2.7:5000".parse().unwrap(),
+        principal: None,
         method: Method::POST,
         scheme: "http",
         authority: http::HeaderValue::from_static("hub.local:8080"),

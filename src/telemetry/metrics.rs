@@ -100,6 +100,7 @@ impl Metrics {
         }
         let route = route.unwrap_or_else(|| self.own.routes.unmatched());
         route.observe(record);
+        self.own.routes.observe_level(record);
         if let Some(tokens) = &record.tokens {
             self.own.routes.count_tokens(route, tokens);
         }

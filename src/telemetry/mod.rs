@@ -32,8 +32,10 @@ pub mod record;
 pub mod reload;
 pub mod routes;
 pub mod samples;
+mod settings;
 pub mod spans;
 pub mod system;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 pub mod trace;

@@ -115,6 +115,8 @@ pub struct RequestRecord {
     pub ended: Timestamp,
     /// The client's address (after trusted proxies).
     pub client: SocketAddr,
+    /// A part of the digest of what identifies the principal; none without. Never what it is made of.
+    pub principal: Option<u64>,
     /// Method.
     pub method: Method,
     /// `http` or `https`.

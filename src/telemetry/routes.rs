@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::families::{self, DURATION_BUCKETS, OVERHEAD_BUCKETS};
 use super::reasons::ReasonCounters;
 use super::record::{CacheResult, LevelId, RequestRecord};
+use super::tally::{Subject, Taken, Tally};
 use super::usage::{self, ModelNames, RouteTokens, TokenRecord};
 
 /// The label `route` of requests that no route took.
@@ -44,6 +45,7 @@ pub struct RouteMetrics {
     overhead: Histogram,
     collapsed: AtomicU64,
     tokens: RouteTokens,
+    tally: Tally,
 }
 
 impl RouteMetrics {
@@ -56,6 +58,7 @@ impl RouteMetrics {
             overhead: Histogram::new(OVERHEAD_BUCKETS),
             collapsed: AtomicU64::new(0),
             tokens: RouteTokens::default(),
+            tally: Tally::default(),
         }
     }
 
@@ -71,6 +74,7 @@ impl RouteMetrics {
 
     /// Counts and times one finished request.
     pub(super) fn observe(&self, record: &RequestRecord) {
+        self.tally.request(record);
         let total = record.ended.since(record.started);
         if let Some(duration) = self.duration(record) {
             duration.observe(total.as_secs_f64());
@@ -115,6 +119,8 @@ impl RouteMetrics {
 pub(super) struct RouteTable {
     routes: RwLock<BTreeMap<Arc<str>, Arc<RouteMetrics>>>,
     levels: RwLock<Vec<Arc<str>>>,
+    /// What was counted of the levels, by their index.
+    level_tallies: [Tally; LEVELS],
     models: ModelNames,
     unmatched: Arc<RouteMetrics>,
 }
@@ -125,6 +131,7 @@ impl RouteTable {
         Self {
             routes: RwLock::new(BTreeMap::from([(Arc::from(UNMATCHED), Arc::clone(&unmatched))])),
             levels: RwLock::new(Vec::new()),
+            level_tallies: Default::default(),
             models: ModelNames::default(),
             unmatched,
         }
@@ -145,8 +152,29 @@ impl RouteTable {
         &self.unmatched
     }
 
+    /// Counts one finished request for the level that decided.
+    pub(super) fn observe_level(&self, record: &RequestRecord) {
+        let level = record
+            .level
+            .and_then(|level| self.level_tallies.get(level.index()));
+        if let Some(tally) = level {
+            tally.request(record);
+        }
+    }
+
+    /// Takes what was counted of every route and level, of idle ones too.
+    pub(super) fn take_tallies(&self, sink: &mut impl FnMut(Subject, Option<Taken>)) {
+        for (name, route) in &*self.routes.read() {
+            sink(Subject::Route(Arc::clone(name)), route.tally.take());
+        }
+        for (name, tally) in self.levels.read().iter().zip(&self.level_tallies) {
+            sink(Subject::Level(Arc::clone(name)), tally.take());
+        }
+    }
+
     /// Counts the tokens of one answer.
     pub(super) fn count_tokens(&self, route: &RouteMetrics, record: &TokenRecord) {
+        route.tally.tokens(record);
         route.tokens().count(self.models.number(&record.model), record);
     }
 

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::families::{self, DURATION_BUCKETS};
 use super::record::Attempt;
 use super::routes::{STATUS_CLASSES, status_class};
+use super::tally::{Subject, Taken, Tally};
 
 /// The metrics of one endpoint of an upstream.
 #[derive(Debug)]
@@ -19,11 +20,21 @@ pub struct EndpointMetrics {
     durations: [OnceLock<Histogram>; STATUS_CLASSES.len()],
     /// Shared by the endpoints of one upstream.
     retries: Arc<AtomicU64>,
+    tally: Tally,
 }
 
 impl EndpointMetrics {
+    fn new(retries: Arc<AtomicU64>) -> Arc<Self> {
+        Arc::new(Self {
+            durations: Default::default(),
+            retries,
+            tally: Tally::default(),
+        })
+    }
+
     /// Counts and times one finished attempt; `retry` says that it was not the first for its request.
     pub(super) fn observe(&self, attempt: &Attempt, retry: bool) {
+        self.tally.attempt(attempt);
         if let Some(cell) = self.durations.get(status_class(attempt.status.unwrap_or(0))) {
             let duration = attempt.ended.since(attempt.started);
             cell.get_or_init(|| Histogram::new(DURATION_BUCKETS))
@@ -76,21 +87,26 @@ impl UpstreamTable {
             let mut upstreams = Upstreams::clone(upstreams);
             let metrics = upstreams.entry(Arc::from(upstream)).or_default();
             let retries = Arc::clone(&metrics.retries);
-            metrics.endpoints.entry(Arc::from(endpoint)).or_insert_with(|| {
-                Arc::new(EndpointMetrics {
-                    durations: Default::default(),
-                    retries,
-                })
-            });
+            metrics
+                .endpoints
+                .entry(Arc::from(endpoint))
+                .or_insert_with(|| EndpointMetrics::new(retries));
             upstreams
         });
         find(&self.0.load()).unwrap_or_else(|| {
             // Dropped again in between by a reload: nobody will read these figures.
-            Arc::new(EndpointMetrics {
-                durations: Default::default(),
-                retries: Arc::default(),
-            })
+            EndpointMetrics::new(Arc::default())
         })
+    }
+
+    /// Takes what was counted of every endpoint, of idle ones too.
+    pub(super) fn take_tallies(&self, sink: &mut impl FnMut(Subject, Option<Taken>)) {
+        for (upstream, metrics) in &**self.0.load() {
+            for (address, endpoint) in &metrics.endpoints {
+                let subject = Subject::Endpoint(Arc::clone(upstream), Arc::clone(address));
+                sink(subject, endpoint.tally.take());
+            }
+        }
     }
 
     /// Forgets endpoints for which `keep(upstream, endpoint)` is false, and upstreams without endpoints.

@@ -215,10 +215,10 @@ fn encode_tokens(
 
 /// A sum of dollars.
 #[derive(Debug, Default)]
-struct Dollars(AtomicU64);
+pub(super) struct Dollars(AtomicU64);
 
 impl Dollars {
-    fn add(&self, dollars: f64) {
+    pub(super) fn add(&self, dollars: f64) {
         if dollars > 0.0 {
             let add = |bits| Some((f64::from_bits(bits) + dollars).to_bits());
             // Never refuses.
@@ -228,6 +228,11 @@ impl Dollars {
 
     fn get(&self) -> f64 {
         f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+
+    /// The sum, which begins anew.
+    pub(super) fn take(&self) -> f64 {
+        f64::from_bits(self.0.swap(0, Ordering::Relaxed))
     }
 }
 

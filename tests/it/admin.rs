@@ -24,8 +24,10 @@ fn problem(answer: &Answer, status: u16) {
 }
 
 /// What needs a role, with the least role that may.
-const GUARDED: [(&str, &str, &str, Token); 15] = [
+const GUARDED: [(&str, &str, &str, Token); 17] = [
     ("GET", "/config", "", Token::Viewer),
+    ("GET", "/api/v1/performance/endpoints?hours=1", "", Token::Viewer),
+    ("GET", "/api/v1/performance/system?hours=1", "", Token::Viewer),
     ("GET", "/api/v1/performance/cache/stats", "", Token::Viewer),
     (
         "GET",

@@ -24,6 +24,7 @@ mod floods;
 mod forwarding;
 mod harness;
 mod heads;
+mod history;
 mod interim;
 mod invalidation;
 mod isolation;

@@ -313,6 +313,12 @@ fn telemetry(telemetry: &Telemetry) -> Value {
             "sample": telemetry.access_log.sample,
         },
         "mask": {"headers": words(&telemetry.mask.headers), "query": words(&telemetry.mask.query)},
+        "history": {
+            "raw": duration(telemetry.history.raw),
+            "minute": duration(telemetry.history.minute),
+            "hour": duration(telemetry.history.hour),
+            "max_size": size(telemetry.history.max_size),
+        },
     });
     put(&mut shown, "otlp", telemetry.otlp.as_ref().map(otlp));
     shown

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::scalar::{Refusal, Scalar, Text, Whole};
-use crate::config::units::{Positive, Share, Size};
+use crate::config::units::{Positive, Share};
 use crate::config::values::Plain;
 
 /// A second request when the first is slow.
@@ -80,18 +80,4 @@ pub struct Queue {
     pub length: Option<Whole<0, 1_000_000>>,
     /// Time.
     pub max_wait: Option<Text<Duration>>,
-}
-
-/// How long history is kept.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct History {
-    /// Raw samples.
-    pub raw: Option<Text<Positive<Duration>>>,
-    /// By the minute.
-    pub minute: Option<Text<Positive<Duration>>>,
-    /// By the hour.
-    pub hour: Option<Text<Positive<Duration>>>,
-    /// Bytes in all.
-    pub max_size: Option<Text<Positive<Size>>>,
 }

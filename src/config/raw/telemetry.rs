@@ -7,9 +7,8 @@ use http::HeaderName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::History;
 use crate::config::scalar::{Later, Text};
-use crate::config::units::{Positive, Share};
+use crate::config::units::{Positive, Share, Size};
 use crate::config::values::{Plain, Pointer, UrlText};
 
 /// Traces, access log and masking.
@@ -23,8 +22,28 @@ pub struct Telemetry {
     pub access_log: Option<AccessLog>,
     /// What is hidden wherever requests are described. `Authorization` and cookies always are.
     pub mask: Option<Mask>,
-    /// How long history is kept.
-    pub history: Option<Later<History>>,
+    /// How long what happened is remembered, for the admin API and for alerts. The file is in `admin.state_dir`;
+    /// without that, it is in memory only, and within 12 MiB.
+    #[schemars(extend("x-restart" = true))]
+    pub history: Option<History>,
+}
+
+/// How long what happened is remembered. The longer, the coarser.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct History {
+    /// By the second, in memory, within 6 MiB: 1m to 1h.
+    #[schemars(extend("default" = "15m", "x-restart" = true))]
+    pub raw: Option<Text<Positive<Duration>>>,
+    /// By the minute: 1h to 31d.
+    #[schemars(extend("default" = "7d", "x-restart" = true))]
+    pub minute: Option<Text<Positive<Duration>>>,
+    /// By the hour: 1d to 400d, and no shorter than `minute`.
+    #[schemars(extend("default" = "90d", "x-restart" = true))]
+    pub hour: Option<Text<Positive<Duration>>>,
+    /// Bytes of the file with its log: 16MiB to 16GiB. The oldest make room, minutes before hours.
+    #[schemars(extend("default" = "128MiB", "x-restart" = true))]
+    pub max_size: Option<Text<Positive<Size>>>,
 }
 
 /// Where spans go.

@@ -387,6 +387,26 @@ const AT_THE_TOP: &[(&str, &str)] = &[
         "5:46 usage.prices.m.cached_input: `NaN` is not a price | dollars per million tokens, from 0 to \
              1000000",
     ),
+    (
+        "telemetry: {history: {raw: 59s}}",
+        "5:28 telemetry.history.raw: is between 1m and 1h",
+    ),
+    (
+        "telemetry: {history: {minute: 59m}}",
+        "5:31 telemetry.history.minute: is between 1h and 31d",
+    ),
+    (
+        "telemetry: {history: {hour: 401d}}",
+        "5:29 telemetry.history.hour: is between 1d and 400d",
+    ),
+    (
+        "telemetry: {history: {minute: 31d, hour: 30d}}",
+        "5:42 telemetry.history.hour: is shorter than `minute` | hours are what is left of older minutes",
+    ),
+    (
+        "telemetry: {history: {max_size: 15MiB}}",
+        "5:33 telemetry.history.max_size: is between 16MiB and 16GiB",
+    ),
     ("telemetry: [1]", "5:1 telemetry: expected a map, found a list"),
     ("telemetry: *x", "5:12 : unknown anchor"),
     (

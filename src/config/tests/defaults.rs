@@ -58,7 +58,7 @@ upstreams:
 cache: {levels: [memory: {}]}
 routes: [{name: r, upstream: plain, cache: {vary: {query: {}, body: {json: {}}}, tags: {}, heuristic: {}}, stream: {}}]
 usage: {prices: {m: {input: 1}}}
-telemetry: {otlp: {endpoint: 'http://c:1', keep: {}}, access_log: {}, mask: {}}
+telemetry: {otlp: {endpoint: 'http://c:1', keep: {}}, access_log: {}, mask: {}, history: {}}
 ";
     let shown = effective(&config(text));
     let schema = schema();

@@ -89,7 +89,21 @@ telemetry:
   otlp: {endpoint: "http://collector:4317", protocol: http/protobuf, sample: 0.25, keep: {errors: false, slower_than: 2s}}
   access_log: {enabled: true, format: json, sample: 50%}
   mask: {headers: [x-api-key], query: [token]}
+  history: {raw: 5m, minute: 1d, hour: 30d, max_size: 64MiB}
 "#;
+
+#[test]
+fn what_is_remembered_is_as_long_as_written() {
+    assert_eq!(
+        config(FULL).telemetry.history,
+        crate::config::History {
+            raw: Duration::from_secs(300),
+            minute: Duration::from_secs(86_400),
+            hour: Duration::from_secs(30 * 86_400),
+            max_size: 64 << 20,
+        }
+    );
+}
 
 #[test]
 fn everything_that_is_written_arrives() {
@@ -348,6 +362,7 @@ fn what_needs_a_restart_is_named() {
         .replace("state_dir: state", "state_dir: other")
         .replace("policy: w_tinylfu", "policy: lru")
         .replace("sample: 0.25", "sample: 0.5")
+        .replace("raw: 5m", "raw: 6m")
         .replace("connections: 10", "connections: 11");
     assert_eq!(
         restart_required(&old, &config(&changed)),
@@ -357,7 +372,8 @@ fn what_needs_a_restart_is_named() {
             "admin.bind",
             "admin.state_dir",
             "cache.levels",
-            "telemetry.otlp"
+            "telemetry.otlp",
+            "telemetry.history"
         ]
     );
     let mut secured = config(FULL);

@@ -71,7 +71,6 @@ const LATER_IN_AN_UPSTREAM: &[(&str, &str)] = &[
 
 /// Lines that stand in line 5, and where it is refused.
 const LATER_AT_THE_TOP: &[(&str, &str)] = &[
-    ("telemetry: {history: {raw: 15m}}", "5:13 telemetry.history"),
     ("telemetry: {mask: {json: [/x]}}", "5:20 telemetry.mask.json"),
     (
         "telemetry: {access_log: {format: logfmt}}",

@@ -10,6 +10,7 @@ use crate::config::model;
 
 fn config(enabled: bool, sample: f64, query: &str) -> model::Telemetry {
     model::Telemetry {
+        history: model::History::default(),
         otlp: None,
         access_log: model::AccessLog { enabled, sample },
         mask: model::Mask {

@@ -41,6 +41,7 @@ impl TraceService for Collector {
 
 pub(super) fn config(address: SocketAddr, protocol: OtlpProtocol) -> model::Telemetry {
     model::Telemetry {
+        history: model::History::default(),
         otlp: Some(Otlp {
             endpoint: format!("http://{address}"),
             protocol,
