@@ -3,6 +3,7 @@
 //! One file per group of endpoints. Every request passes [`auth::guard`] first.
 
 mod asked;
+pub mod audit;
 pub mod auth;
 mod cache;
 mod config;
@@ -31,6 +32,7 @@ use crate::control::reload::Controller;
 use crate::control::state::State;
 use crate::control::warm::Warming;
 use crate::telemetry::log::LogHandle;
+use audit::Audit;
 use auth::LockOut;
 use problem::Problem;
 
@@ -48,6 +50,8 @@ pub struct Context {
     pub drain: tokio_util::sync::CancellationToken,
     /// Addresses that tried bad tokens.
     pub lock_out: LockOut,
+    /// Who changed what.
+    pub audit: Audit,
 }
 
 #[derive(OpenApi)]
@@ -98,6 +102,8 @@ fn documented() -> OpenApiRouter<Arc<Context>> {
         .routes(routes!(upstreams::list))
         .routes(routes!(upstreams::drain))
         .routes(routes!(upstreams::enable))
+        .routes(routes!(audit::list::list))
+        .routes(routes!(audit::list::verified))
 }
 
 async fn not_found(request: Request) -> Response {

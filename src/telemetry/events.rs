@@ -67,6 +67,11 @@ pub enum Event<'a> {
     },
     /// Something happened to a warm-up.
     Warm(WarmEvent<'a>),
+    /// Something happened to the audit log.
+    Audited {
+        /// `recorded`, `failed`, `suppressed`, `broken`.
+        result: &'static str,
+    },
     /// A request was refused before routing.
     RequestRefused {
         /// Why, a stable name.
@@ -315,6 +320,7 @@ impl Telemetry {
                 Some(trouble) => tracing::warn!(level, trouble, "cache level degraded"),
                 None => tracing::info!(level, "cache level in use"),
             },
+            Event::Audited { result } => own.audited.increment(result),
             Event::Warm(event) => own.warm.tell(event),
             Event::RequestRefused { reason } => {
                 own.refused.increment(reason);

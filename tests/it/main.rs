@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod audit;
 mod body_key;
 mod cache_basics;
 mod clients;
