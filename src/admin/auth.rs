@@ -80,10 +80,10 @@ impl LockOut {
 }
 
 /// The role that a request needs; none for what is open to everyone who can connect.
-pub fn required_role(method: &Method, path: &str, admin: &Admin) -> Option<Role> {
+pub(super) fn required_role(method: &Method, path: &str, protect_metrics: bool) -> Option<Role> {
     match path {
         "/livez" | "/readyz" | "/startupz" => None,
-        "/metrics" if !admin.protect_metrics => None,
+        "/metrics" if !protect_metrics => None,
         "/config/reload" | "/log-level" => Some(Role::Admin),
         // Both are asked by POST for the body's sake, and change nothing.
         "/config/validate" | "/api/v1/performance/cache/explain" => Some(Role::Viewer),
@@ -112,7 +112,7 @@ pub async fn guard(
         Err(problem) => (Caller::anonymous(None), Err(problem)),
     };
     let change = request.extensions().get::<MatchedPath>().is_some()
-        && required_role(request.method(), request.uri().path(), &admin) > Some(Role::Viewer);
+        && required_role(request.method(), request.uri().path(), admin.protect_metrics) > Some(Role::Viewer);
     match allowed {
         Ok(()) if change => audit::run(context, &caller, peer, request, next).await,
         Ok(()) => next.run(request).await,
@@ -239,7 +239,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 fn authorize(admin: &Admin, request: &Request, caller: &Caller) -> Result<(), Problem> {
-    let Some(needed) = required_role(request.method(), request.uri().path(), admin) else {
+    let Some(needed) = required_role(request.method(), request.uri().path(), admin.protect_metrics) else {
         return Ok(());
     };
     match caller.role {

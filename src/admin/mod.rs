@@ -7,6 +7,7 @@ pub mod audit;
 pub mod auth;
 mod cache;
 mod config;
+mod document;
 mod entries;
 mod explain;
 mod explanation;
@@ -63,7 +64,8 @@ struct Document;
 
 /// The API's routes.
 pub fn router(context: Arc<Context>) -> Router {
-    let (router, document) = documented().split_for_parts();
+    let (router, mut document) = documented().split_for_parts();
+    document::complete(&mut document);
     let document = Arc::new(document);
     router
         .route(
@@ -78,7 +80,9 @@ pub fn router(context: Arc<Context>) -> Router {
 
 /// The OpenAPI document of the API.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    documented().split_for_parts().1
+    let mut document = documented().split_for_parts().1;
+    document::complete(&mut document);
+    document
 }
 
 fn documented() -> OpenApiRouter<Arc<Context>> {
