@@ -17,10 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use self::below::Below;
-use crate::admin::{self, auth::LockOut};
+use crate::admin::{self, audit::Audit, auth::LockOut};
 use crate::cache::engine::Cache;
 use crate::clock::Clock;
-use crate::config::{Environment, Loaded, Name};
+use crate::config::{Config, Environment, Loaded, Name};
 use crate::control::reload::{self, Controller, Participant};
 use crate::control::state::State;
 use crate::control::warm::Warming;
@@ -184,6 +184,7 @@ impl Running {
             warming: Arc::clone(&warming),
             drain: drain.clone(),
             lock_out: LockOut::default(),
+            audit: audit(config, &state, &tasks),
         });
         let stop = tasks.token().clone();
         tasks.spawn_to_end(async move {
@@ -328,11 +329,16 @@ fn participant(shared: &Arc<SharedListener>) -> Participant {
     })
 }
 
-fn telemetry(
-    config: &crate::config::Config,
-    clock: &Clock,
-    tasks: &Tasks,
-) -> Result<Arc<Telemetry>, StartError> {
+fn audit(config: &Config, state: &State, tasks: &Tasks) -> Audit {
+    Audit::open(
+        config.admin.state_dir.as_deref(),
+        state.clock.clone(),
+        Arc::clone(&state.telemetry),
+        tasks.clone(),
+    )
+}
+
+fn telemetry(config: &Config, clock: &Clock, tasks: &Tasks) -> Result<Arc<Telemetry>, StartError> {
     let telemetry = Telemetry::new(
         clock.clone(),
         BuildInfo {

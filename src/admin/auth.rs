@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::{constant_time, digest};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 
-use super::Context;
 use super::problem::Problem;
+use super::{Context, audit};
 use crate::clock::Timestamp;
 use crate::config::{Admin, Name, Role};
 
@@ -31,6 +31,15 @@ pub struct Caller {
     pub name: Name,
     /// What the caller may do; none means nothing that needs a role.
     pub role: Option<Role>,
+}
+
+impl Caller {
+    fn anonymous(role: Option<Role>) -> Self {
+        Self {
+            name: "anonymous".into(),
+            role,
+        }
+    }
 }
 
 /// Counts bad tokens per address.
@@ -71,10 +80,10 @@ impl LockOut {
 }
 
 /// The role that a request needs; none for what is open to everyone who can connect.
-pub fn required_role(method: &Method, path: &str, admin: &Admin) -> Option<Role> {
+pub(super) fn required_role(method: &Method, path: &str, protect_metrics: bool) -> Option<Role> {
     match path {
         "/livez" | "/readyz" | "/startupz" => None,
-        "/metrics" if !admin.protect_metrics => None,
+        "/metrics" if !protect_metrics => None,
         "/config/reload" | "/log-level" => Some(Role::Admin),
         // Both are asked by POST for the body's sake, and change nothing.
         "/config/validate" | "/api/v1/performance/cache/explain" => Some(Role::Viewer),
@@ -87,21 +96,34 @@ pub fn required_role(method: &Method, path: &str, admin: &Admin) -> Option<Role>
 pub async fn guard(
     State(context): State<Arc<Context>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let admin = context.state.snapshot.load().config.admin.clone();
     let now = context.state.clock.now();
-    let checked = host_allowed(&admin, request.uri(), request.headers())
+    let known = host_allowed(&admin, request.uri(), request.headers())
         .and_then(|()| same_origin(request.headers()))
-        .and_then(|()| authenticate(&context.lock_out, &admin, peer, request.headers(), now))
-        .and_then(|caller| authorize(&admin, &request, caller));
-    match checked {
+        .and_then(|()| authenticate(&context.lock_out, &admin, peer, request.headers(), now));
+    let (caller, allowed) = match known {
         Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
+            let allowed = authorize(&admin, &request, &caller);
+            (caller, allowed)
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => (Caller::anonymous(None), Err(problem)),
+    };
+    let change = request.extensions().get::<MatchedPath>().is_some()
+        && required_role(request.method(), request.uri().path(), admin.protect_metrics) > Some(Role::Viewer);
+    match allowed {
+        Ok(()) if change => audit::run(context, &caller, peer, request, next).await,
+        Ok(()) => next.run(request).await,
+        Err(problem) => {
+            let response = problem.into_response();
+            if change && [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&response.status()) {
+                let (request, _) = request.into_parts();
+                audit::refused(&context, &caller, peer, &request, response.status()).await;
+            }
+            response
+        }
     }
 }
 
@@ -174,10 +196,7 @@ fn authenticate(
     let Some(token) = bearer(headers) else {
         // Without tokens in the configuration, a loopback peer may read.
         let role = (admin.tokens.is_empty() && address.is_loopback()).then_some(Role::Viewer);
-        return Ok(Caller {
-            name: "anonymous".into(),
-            role,
-        });
+        return Ok(Caller::anonymous(role));
     };
     if let Some(seconds) = lock_out.remaining(address, now) {
         let mut problem = Problem::new(
@@ -219,12 +238,12 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
         .then(|| token.trim_ascii())
 }
 
-fn authorize(admin: &Admin, request: &Request, caller: Caller) -> Result<Caller, Problem> {
-    let Some(needed) = required_role(request.method(), request.uri().path(), admin) else {
-        return Ok(caller);
+fn authorize(admin: &Admin, request: &Request, caller: &Caller) -> Result<(), Problem> {
+    let Some(needed) = required_role(request.method(), request.uri().path(), admin.protect_metrics) else {
+        return Ok(());
     };
     match caller.role {
-        Some(role) if role >= needed => Ok(caller),
+        Some(role) if role >= needed => Ok(()),
         Some(_) if !admin.tokens.is_empty() => Err(Problem::new(
             StatusCode::FORBIDDEN,
             "forbidden",
@@ -241,7 +260,8 @@ fn unauthorized(detail: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "A token is needed").detail(detail)
 }
 
-fn name(role: Role) -> &'static str {
+/// The name of a role in configurations.
+pub(super) fn name(role: Role) -> &'static str {
     match role {
         Role::Viewer => "viewer",
         Role::Operator => "operator",

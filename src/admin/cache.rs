@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Context;
+use super::audit::AuditId;
 use super::problem::{self, Problem};
 use crate::cache::digest::KeyDigest;
 use crate::cache::partition::tenant_digest;
@@ -78,8 +79,8 @@ pub(super) struct Purged {
     replicas_confirmed: u64,
     /// Other replicas that were heard of lately.
     replicas_known: u64,
-    /// Record in the audit log; none without one.
-    audit_id: Option<String>,
+    /// Its entry in the audit log.
+    audit_id: String,
     /// Whether nothing was purged.
     dry_run: bool,
 }
@@ -89,6 +90,7 @@ pub(super) struct Purged {
     responses((status = 200, body = Purged), (status = 400, body = Problem)))]
 pub(super) async fn purge(
     State(context): State<Arc<Context>>,
+    Extension(audit): Extension<AuditId>,
     problem::Json(wanted): problem::Json<Purge>,
 ) -> Result<Json<Purged>, Problem> {
     let selectors = selectors(&context, &wanted)?;
@@ -100,7 +102,7 @@ pub(super) async fn purge(
     if wait > MAX_WAIT {
         return Err(Problem::bad_request("`wait_ms` is at most 60000"));
     }
-    run(context, selectors, mode, wanted.dry_run, wait).await
+    run(context, selectors, (mode, wanted.dry_run), wait, audit).await
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -114,6 +116,7 @@ pub(super) struct Pattern {
     responses((status = 200, body = Purged), (status = 400, body = Problem)))]
 pub(super) async fn clear(
     State(context): State<Arc<Context>>,
+    Extension(audit): Extension<AuditId>,
     problem::Query(query): problem::Query<Pattern>,
 ) -> Result<Json<Purged>, Problem> {
     let wanted = Purge {
@@ -121,22 +124,16 @@ pub(super) async fn clear(
         ..Purge::default()
     };
     let selectors = selectors(&context, &wanted)?;
-    run(
-        context,
-        selectors,
-        Mode::Hard,
-        false,
-        Duration::from_millis(WAIT_MS),
-    )
-    .await
+    let wait = Duration::from_millis(WAIT_MS);
+    run(context, selectors, (Mode::Hard, false), wait, audit).await
 }
 
 async fn run(
     context: Arc<Context>,
     selectors: Vec<Selector>,
-    mode: Mode,
-    dry_run: bool,
+    (mode, dry_run): (Mode, bool),
     wait: Duration,
+    AuditId(audit_id): AuditId,
 ) -> Result<Json<Purged>, Problem> {
     // The log is flushed to disk before the answer, which must not hold up other admin requests.
     let purge = move || {
@@ -171,7 +168,7 @@ async fn run(
         position: replicas.position,
         replicas_confirmed: replicas.confirmed as u64,
         replicas_known: replicas.known as u64,
-        audit_id: None,
+        audit_id,
         dry_run,
     }))
 }

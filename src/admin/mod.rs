@@ -3,9 +3,11 @@
 //! One file per group of endpoints. Every request passes [`auth::guard`] first.
 
 mod asked;
+pub mod audit;
 pub mod auth;
 mod cache;
 mod config;
+mod document;
 mod entries;
 mod explain;
 mod explanation;
@@ -34,6 +36,7 @@ use crate::control::state::State;
 use crate::control::warm::Warming;
 use crate::insight::history::History;
 use crate::telemetry::log::LogHandle;
+use audit::Audit;
 use auth::LockOut;
 use problem::Problem;
 
@@ -53,6 +56,8 @@ pub struct Context {
     pub drain: tokio_util::sync::CancellationToken,
     /// Addresses that tried bad tokens.
     pub lock_out: LockOut,
+    /// Who changed what.
+    pub audit: Audit,
 }
 
 #[derive(OpenApi)]
@@ -64,7 +69,8 @@ struct Document;
 
 /// The API's routes.
 pub fn router(context: Arc<Context>) -> Router {
-    let (router, document) = documented().split_for_parts();
+    let (router, mut document) = documented().split_for_parts();
+    document::complete(&mut document);
     let document = Arc::new(document);
     router
         .route(
@@ -79,7 +85,9 @@ pub fn router(context: Arc<Context>) -> Router {
 
 /// The OpenAPI document of the API.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    documented().split_for_parts().1
+    let mut document = documented().split_for_parts().1;
+    document::complete(&mut document);
+    document
 }
 
 fn documented() -> OpenApiRouter<Arc<Context>> {
@@ -105,6 +113,8 @@ fn documented() -> OpenApiRouter<Arc<Context>> {
         .routes(routes!(upstreams::list))
         .routes(routes!(upstreams::drain))
         .routes(routes!(upstreams::enable))
+        .routes(routes!(audit::list::list))
+        .routes(routes!(audit::list::verified))
 }
 
 async fn not_found(request: Request) -> Response {

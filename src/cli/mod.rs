@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod audit;
 mod client;
 mod config;
 mod demo;
@@ -66,6 +67,9 @@ enum Command {
     Cache(purge::Cache),
     /// Shows the upstreams of a running sidecar, or takes an endpoint out or in.
     Upstreams(upstreams::Upstreams),
+    /// Shows who changed what, and checks the log of it.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Exits with 0 when a running sidecar is ready, for a container's HEALTHCHECK.
     Healthcheck(client::Target),
     /// Prints a completion script for a shell.
@@ -94,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Config(command) => command.run(),
         Command::Cache(command) => command.run(),
         Command::Upstreams(command) => command.run(),
+        Command::Audit(command) => command.run(),
         Command::Healthcheck(target) => client::healthcheck(&target),
         Command::Completions { shell } => completions(shell),
     }

@@ -109,7 +109,7 @@ pub struct Admin {
     pub tokens: Vec<Token>,
     /// Values of `Host` (without the port) that are answered.
     pub allowed_hosts: Vec<String>,
-    /// Where the purge log and the requests asked for most (and later history, audit, reports) live; RAM only if absent. Needs a restart.
+    /// Where the purge log, the audit log and the requests asked for most (and later history, reports) live; RAM only if absent. Needs a restart.
     pub state_dir: Option<PathBuf>,
     /// Whether `/metrics` needs a token as well.
     pub protect_metrics: bool,

@@ -12,6 +12,7 @@ use prometheus_client::collector::Collector;
 
 use super::access_log::AccessLog;
 use super::connections::{ActiveRequest, ListenerMetrics};
+pub use super::event::Event;
 use super::exposition::Format;
 use super::levels::LevelMetrics;
 use super::mask::Masking;
@@ -27,54 +28,9 @@ use super::tally::{Subject, Taken};
 use super::trace::{IdSource, Sampler};
 use super::upstreams::EndpointMetrics;
 use super::usage::TokenRecord;
-use super::warm::WarmEvent;
 use crate::clock::{Clock, Timestamp};
 use crate::config::model::{self, Otlp};
 use crate::tasks::Tasks;
-
-/// Something that happened, other than a request.
-#[derive(Clone, Copy, Debug)]
-pub enum Event<'a> {
-    /// The first configuration is in force.
-    ConfigLoaded {
-        /// Its hash.
-        hash: &'a str,
-    },
-    /// A reload ended.
-    ConfigReloaded {
-        /// How.
-        result: ReloadResult,
-        /// Hash of the configuration in force now.
-        hash: &'a str,
-        /// Number of configurations taken over so far.
-        generation: u64,
-        /// The problems of a refused one; the fields that wait for a restart of an applied one.
-        detail: &'a str,
-    },
-    /// Entries were purged.
-    Purged {
-        /// What was given: `key`, `prefix`, `glob`, `tag`, `route`, `tenant`, `all`.
-        scope: &'static str,
-        /// Entries that matched.
-        matched: u64,
-        /// Position in the purge log; none as long as replicas cannot know of it.
-        position: Option<u64>,
-    },
-    /// A level below memory failed and is given a rest, or does its work again.
-    Level {
-        /// Its name.
-        level: &'a str,
-        /// Why it rests; none when it is back.
-        trouble: Option<&'a str>,
-    },
-    /// Something happened to a warm-up.
-    Warm(WarmEvent<'a>),
-    /// A request was refused before routing.
-    RequestRefused {
-        /// Why, a stable name.
-        reason: &'static str,
-    },
-}
 
 /// Metrics, traces and the access log of the process. Outlives every configuration.
 #[derive(Debug)]
@@ -287,6 +243,7 @@ impl Telemetry {
                 Some(trouble) => tracing::warn!(level, trouble, "cache level degraded"),
                 None => tracing::info!(level, "cache level in use"),
             },
+            Event::Audited { result } => own.audited.increment(result),
             Event::Warm(event) => own.warm.tell(event),
             Event::RequestRefused { reason } => {
                 own.refused.increment(reason);

@@ -167,6 +167,8 @@ families! {
         "Requests that warmed the cache up, by result; no other metric counts them as requests.";
     WARM_JOBS = Counter "outrigger_warm_jobs_total" ["state"]
         "Warm-ups that have ended, by how.";
+    AUDIT_EVENTS = Counter "outrigger_audit_events_total" ["result"]
+        "Records of the audit log: recorded, failed (the change was refused), suppressed (refused attempts beyond the rate), and broken when a chain was found changed.";
     CONFIG_INFO = Gauge "outrigger_config_info" ["hash"]
         "The configuration in force; always 1.";
     CONFIG_LAST_RELOAD_SUCCESSFUL = Gauge "outrigger_config_last_reload_successful" []

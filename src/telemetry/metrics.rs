@@ -52,6 +52,7 @@ pub(super) struct OwnMetrics {
     pub(super) levels: LevelTable,
     pub(super) refused: ReasonCounters,
     pub(super) purges: ReasonCounters,
+    pub(super) audited: ReasonCounters,
     pub(super) reloads: ReasonCounters,
     pub(super) warm: WarmCounters,
     pub(super) config_hash: ArcSwapOption<String>,
@@ -72,6 +73,7 @@ impl Metrics {
             levels: LevelTable::default(),
             refused: ReasonCounters::default(),
             purges: ReasonCounters::default(),
+            audited: ReasonCounters::default(),
             reloads: ReasonCounters::default(),
             warm: WarmCounters::default(),
             config_hash: ArcSwapOption::empty(),
@@ -127,6 +129,7 @@ impl Collector for OwnMetrics {
         encode_reasons(&families::REQUESTS_REFUSED, &self.refused, &mut encoder)?;
         encode_reasons(&families::PURGES, &self.purges, &mut encoder)?;
         self.warm.encode(&mut encoder)?;
+        encode_reasons(&families::AUDIT_EVENTS, &self.audited, &mut encoder)?;
         encode_reasons(&families::CONFIG_RELOADS, &self.reloads, &mut encoder)?;
         self.encode_config(&mut encoder)?;
         encode_count(&families::SPANS_DROPPED, &self.spans_dropped, &mut encoder)?;

@@ -15,6 +15,7 @@
 pub mod access_log;
 pub mod cgroup;
 pub mod connections;
+mod event;
 pub mod events;
 pub mod exposition;
 pub mod families;

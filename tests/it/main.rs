@@ -8,6 +8,8 @@
 )]
 
 mod admin;
+mod admin_calls;
+mod audit;
 mod body_key;
 mod cache_basics;
 mod clients;

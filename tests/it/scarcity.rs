@@ -4,7 +4,7 @@ use std::fs;
 
 use tokio::net::TcpStream;
 
-use crate::harness::{Call, ConfigText, Origin, Reply, Sidecar, eventually};
+use crate::harness::{Call, ConfigText, Origin, Reply, Sidecar, Token, eventually};
 
 #[tokio::test]
 async fn with_few_descriptors_probes_are_answered_and_traffic_recovers() {
@@ -41,8 +41,13 @@ async fn a_state_directory_that_cannot_be_used_does_not_stop_traffic() {
     let sidecar = Sidecar::start_in(directory, &file).await;
     assert_eq!(sidecar.get("/a").await.text(), "ok");
     assert!(sidecar.get("/a").await.cache_says("hit"));
-    sidecar.purge(&serde_json::json!({"all": true})).await;
-    assert!(sidecar.get("/a").await.cache_says("stored"), "the purge holds");
+    let purge = Call::json("/api/v1/performance/cache/purge", r#"{"all": true}"#);
+    let answer = sidecar.admin(purge.bearer(&Token::Operator.secret())).await;
+    assert_eq!(
+        answer.status, 503,
+        "a change that cannot be recorded is not made: {answer:?}"
+    );
+    assert!(sidecar.get("/a").await.cache_says("hit"), "nothing was purged");
     let told = sidecar.logs().text();
     assert!(told.contains("WARN"), "{told}");
 }

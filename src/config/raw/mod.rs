@@ -179,7 +179,8 @@ pub struct Admin {
     /// Values of `Host`, without port, that are answered; others get 421, which stops DNS rebinding.
     #[schemars(extend("default" = ["localhost", "127.0.0.1", "[::1]"]))]
     pub allowed_hosts: Option<Vec<Text<HostText>>>,
-    /// Directory for what must survive a restart (the purge log, the requests asked for most, the history); absent: memory only.
+    /// Directory for what must survive a restart (the purge log, the audit log, the requests asked for most, the history);
+    /// absent: memory only.
     #[schemars(extend("x-restart" = true))]
     pub state_dir: Option<Text<PathBuf>>,
     /// Whether `/metrics` needs a token as well.
