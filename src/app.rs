@@ -145,11 +145,8 @@ impl Running {
         let bound = fleet::bind(&config.listeners, config.workers)?;
         let admin_listener = bind_admin(config.admin.bind)?;
         let telemetry = telemetry(config, &clock, &tasks)?;
-        let purges = replicas::purge_log(config, &clock);
         let below = Below::start(config, &telemetry, &clock, &tasks)?;
-        let mut cache = Cache::new(&config.cache, purges, clock.clone())
-            .over(below.tiers(), below::invalidations(config, &clock));
-        cache.replication = replicas::replication(config, &below, &cache, &clock);
+        let cache = cache(config, &below, &clock);
         let snapshot = reload::build(config.clone(), None, &telemetry, &clock)
             .map_err(|problems| StartError::Configuration(problems.to_string()))?;
         let state = Arc::new(State::new(snapshot, cache, Arc::clone(&telemetry), clock));
@@ -353,6 +350,14 @@ fn telemetry(config: &Config, clock: &Clock, tasks: &Tasks) -> Result<Arc<Teleme
             .map_err(|error| StartError::Configuration(format!("telemetry.otlp: {error}")))?;
     }
     Ok(telemetry)
+}
+
+fn cache(config: &crate::config::Config, below: &Below, clock: &Clock) -> Cache {
+    let purges = replicas::purge_log(config, clock);
+    let mut cache = Cache::new(&config.cache, purges, clock.clone())
+        .over(below.tiers(), below::invalidations(config, clock));
+    cache.replication = replicas::replication(config, below, &cache, clock);
+    cache
 }
 
 /// Start-up is complete when each upstream had its first check, or after a second, and each level below memory was

@@ -8,7 +8,7 @@ use crate::admin::{problem, stage};
 use crate::harness::{Call, Token};
 
 /// Every call of the API with the least role that may make it; none when everybody may.
-const GOLDEN: [(&str, &str, &str, Option<Token>); 25] = [
+const GOLDEN: [(&str, &str, &str, Option<Token>); 27] = [
     ("GET", "/livez", "", None),
     ("GET", "/readyz", "", None),
     ("GET", "/startupz", "", None),
@@ -17,6 +17,18 @@ const GOLDEN: [(&str, &str, &str, Option<Token>); 25] = [
     ("POST", "/config/validate", "version: 1", Some(Token::Viewer)),
     ("POST", "/config/reload", "", Some(Token::Admin)),
     ("PUT", "/log-level", r#"{"level": "info"}"#, Some(Token::Admin)),
+    (
+        "GET",
+        "/api/v1/performance/endpoints?hours=1",
+        "",
+        Some(Token::Viewer),
+    ),
+    (
+        "GET",
+        "/api/v1/performance/system?hours=1",
+        "",
+        Some(Token::Viewer),
+    ),
     ("GET", "/api/v1/performance/cache/stats", "", Some(Token::Viewer)),
     (
         "GET",
