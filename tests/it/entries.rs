@@ -34,7 +34,6 @@ async fn bad_questions_are_refused_with_a_reason() {
         json!({"url": "http://hub/", "headers": "canary"}),
         json!({"url": "http://hub/", "headers": {"authorization": "canary\n"}}),
         json!({"url": "http://hub/", "headers": {"canary canary": "1"}}),
-        json!({"url": "http://hub/", "headers": {"host": ["a", "b"]}}),
         json!({"url": "http://hub/", "headers": {"cookie": {"canary": 1}}}),
         json!({"url": "http://hub/", "headers": many}),
         json!({"url": "http://hub/", "headers": {"x": "x".repeat(70_000)}}),

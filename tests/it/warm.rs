@@ -163,15 +163,24 @@ async fn minute(sidecar: &Sidecar) -> f64 {
     f64::from(hits) / traffic.len() as f64
 }
 
+/// All files below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
+        .collect()
+}
+
 /// Ends the process as an orchestrator does, and keeps its state.
 async fn restart(mut sidecar: Sidecar, config: &ConfigText) -> Sidecar {
     let kept = tempfile::tempdir().unwrap();
     sidecar.signal(Signal::SIGTERM);
     sidecar.wait_exit().await;
-    fs::create_dir(kept.path().join("state")).unwrap();
-    for entry in fs::read_dir(sidecar.directory().join("state")).unwrap() {
-        let from = entry.unwrap().path();
-        fs::copy(&from, kept.path().join("state").join(from.file_name().unwrap())).unwrap();
+    for from in files(&sidecar.directory().join("state")) {
+        let to = kept.path().join(from.strip_prefix(sidecar.directory()).unwrap());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(&from, to).unwrap();
     }
     start_in(kept, config).await
 }
@@ -303,8 +312,7 @@ async fn no_secret_is_remembered() {
     sidecar.signal(Signal::SIGTERM);
     sidecar.wait_exit().await;
     let mut names = BTreeSet::new();
-    for entry in fs::read_dir(sidecar.directory().join("state")).unwrap() {
-        let path = entry.unwrap().path();
+    for path in files(&sidecar.directory().join("state")) {
         let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
         assert!(!text.contains("canary"), "{path:?}: {text}");
         names.insert(path.file_name().unwrap().to_str().unwrap().to_owned());

@@ -390,6 +390,7 @@ async fn without_a_usable_directory_it_is_in_memory() {
     let again = Process::start(START.plus(2 * HOUR), Some(&missing), &keep());
     opened(&again).await;
     let kept = again.value(Metric::Requests, 2 * HOUR).unwrap();
-    assert!((2.0..=20.0).contains(&kept), "{kept}");
+    // As many as may wait at the thread, and on their way to it.
+    assert!((2.0..=34.0).contains(&kept), "{kept}");
     again.stop().await;
 }
